@@ -1,0 +1,139 @@
+// Package program holds a loaded program: raw instructions with every reference resolved to an index, its functions
+// with their signatures, the maps and kfuncs it names, and its line table. It is what the verifier reads.
+//
+// It knows object files and cilium/ebpf's instruction form, and nothing of verification or machines.
+package program
+
+import (
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/btf"
+
+	"github.com/skep-bpf/skep/internal/isa"
+)
+
+// Program is one program ready for verification. It is not changed after it was built.
+//
+// Instructions are raw slots: a 64-bit immediate load takes two, so numbers equal the kernel's. References stand as
+// indices: ld_imm64 with PseudoMapFD or PseudoMapValue has the index into Maps in Imm; a kfunc call has the index into
+// Kfuncs in Imm; calls of and pointers to own functions are relative, as the kernel has them. Stack arguments are
+// always in the r11 dialect; OldDialect tells what the input was.
+type Program struct {
+	Name       string
+	Type       ebpf.ProgramType
+	AttachType ebpf.AttachType
+	AttachTo   string
+	Section    string // ELF section, "" if made in Go
+	Flags      uint32 // BPF_F_* load flags
+	License    string // GPL compatibility is decided from this
+
+	Insns  []isa.Insn
+	Funcs  []Func // ordered by Start; Funcs[0] is the entry at 0
+	Maps   []Map
+	Kfuncs []Kfunc
+	Lines  []Line // ordered by Insn
+
+	OldDialect bool // the input named r12; messages use its wording
+}
+
+// Func is one function ("subprogram") of a program.
+type Func struct {
+	Name       string
+	Start, End int       // slots [Start, End)
+	Type       *btf.Func // nil without BTF
+	Global     bool      // global linkage: verified on its own by its BTF
+	Weak       bool
+}
+
+// Params returns the number of parameters by BTF, or -1 without BTF.
+func (f *Func) Params() int {
+	if p := f.Proto(); p != nil {
+		return len(p.Params)
+	}
+	return -1
+}
+
+// Proto returns the prototype by BTF, or nil.
+func (f *Func) Proto() *btf.FuncProto {
+	if f.Type == nil {
+		return nil
+	}
+	p, _ := f.Type.Type.(*btf.FuncProto)
+	return p
+}
+
+// Map is a map that the program names: what a verifier needs to know of it.
+type Map struct {
+	Name                           string
+	Type                           ebpf.MapType
+	KeySize, ValueSize, MaxEntries uint32
+	Flags                          uint32
+	Frozen                         bool
+	// Contents are the bytes of value 0 of a frozen, program-read-only array (.rodata): loads from it are constants.
+	Contents   []byte
+	Inner      *Map // template of a map in map
+	Key, Value btf.Type
+}
+
+// Kfunc is a kernel function that the program calls by name.
+type Kfunc struct {
+	Name string
+	Type *btf.Func // prototype as the object declares it; nil if the object has none
+	Weak bool      // an unresolved weak kfunc is no error as long as it is not called
+	// Flags and Resolved are filled from the registry of kfuncs given at load.
+	Flags    KfuncFlags
+	Resolved bool
+}
+
+// KfuncFlags are the kernel's KF_* flags.
+type KfuncFlags uint32
+
+// The flags of a kfunc, by the kernel's names without KF_ (Documentation/bpf/kfuncs.rst).
+const (
+	KfuncAcquire KfuncFlags = 1 << iota
+	KfuncRelease
+	KfuncRetNull
+	KfuncTrustedArgs
+	KfuncSleepable
+	KfuncDestructive
+	KfuncRCU
+)
+
+// Line maps an instruction to the source: it holds from Insn up to the next entry.
+type Line struct {
+	Insn   int
+	File   string
+	Text   string
+	Number uint32
+	Column uint32
+}
+
+// FuncAt returns the index of the function that holds slot pc, or -1.
+func (p *Program) FuncAt(pc int) int {
+	lo, hi := 0, len(p.Funcs)
+	for lo < hi {
+		m := (lo + hi) / 2
+		if p.Funcs[m].Start <= pc {
+			lo = m + 1
+		} else {
+			hi = m
+		}
+	}
+	return lo - 1
+}
+
+// LineAt returns the source line that slot pc belongs to, or nil.
+func (p *Program) LineAt(pc int) *Line {
+	lo, hi := 0, len(p.Lines)
+	for lo < hi {
+		m := (lo + hi) / 2
+		if p.Lines[m].Insn <= pc {
+			lo = m + 1
+		} else {
+			hi = m
+		}
+	}
+	if lo == 0 {
+		return nil
+	}
+	return &p.Lines[lo-1]
+}

@@ -1,0 +1,39 @@
+// Package rt is what one running program owns and what a Go helper or kfunc sees of it. Both engines (native code and
+// interpreter) make Runs; helpers and kfuncs read them. It knows nothing of BPF instructions, engines or map types.
+package rt
+
+// Func is a helper or kfunc in Go. args holds arguments 1..12 as 64-bit values; it may not be kept. The result is r0.
+type Func func(r *Run, args *[12]uint64) uint64
+
+// Run is one running program on one execution context.
+type Run struct {
+	CPU      int     // slot number of the execution context: the index of per-CPU values
+	Ctx      uintptr // address of the program's context, as r1 has it
+	Packet   *Packet // nil if the program type has no packet
+	Env      *Env    // what the collection or the caller supplies
+	Err      error   // set by a helper to stop the run with an error
+	Redirect Redirect
+}
+
+// Redirect is the decision that bpf_redirect and bpf_redirect_map left.
+type Redirect struct {
+	Set     bool
+	IfIndex uint32
+	Map     string // name of the map, "" for bpf_redirect
+	Key     uint64
+	Flags   uint64
+}
+
+// Env is what stands around a run.
+type Env struct {
+	PIDTGID, UIDGID uint64
+	Comm            [16]byte
+	// Printk receives the lines of bpf_trace_printk; nil discards them.
+	Printk func(line string)
+}
+
+// Packet is the packet buffer of a run. Addresses are off the Go heap. [Head, End) is the buffer, [Data, DataEnd) the
+// packet, [Meta, Data) the metadata in front of it.
+type Packet struct {
+	Head, Meta, Data, DataEnd, End uintptr
+}
