@@ -1,0 +1,197 @@
+// Package verifier proves that a BPF program is safe to run: every access inside memory that the program owns, every
+// value initialised before use, every loop finite, every reference released. It decides as the Linux kernel's verifier
+// does (6.18) and says so in the same words; functions and kfuncs of up to twelve arguments are proven by the rules of
+// stack_arguments.md.
+//
+// It is the security boundary: compiled code has no bounds checks. It knows no machine, no object files, no helpers'
+// implementations: prototypes come in, facts about every instruction go out.
+package verifier
+
+import (
+	"time"
+
+	"github.com/cilium/ebpf"
+
+	"github.com/skep-bpf/skep/internal/program"
+)
+
+// Log levels, as BPF_PROG_LOAD has them. They can be combined by or.
+const (
+	LogBranch = 1 // instructions and states of the path that is walked
+	LogAll    = 2 // the same for every instruction
+	LogStats  = 4 // one summary at the end
+)
+
+// Options say how to verify.
+type Options struct {
+	LogLevel uint32
+	// LogLimit bounds the log in bytes; 0 means 16 MiB. The log of a rejection keeps its end.
+	LogLimit int
+	// Helpers finds the prototype of a helper by number; nil if there is no such helper. The result says for which
+	// program types it exists.
+	Helpers func(id int32) *HelperProto
+	// ExactStates turns off all imprecision in pruning (every scalar is precise) and calls Visit for each instruction
+	// walked: the concrete-against-abstract test mode.
+	ExactStates bool
+	// Visit, with ExactStates, sees the state before instruction pc of the innermost frame.
+	Visit func(pc int, s *StateView)
+	// InsnLimit replaces the limit of one million processed instructions; 0 keeps it.
+	InsnLimit int
+	// GlobalStackArgs permits global functions with more than five parameters, which the kernel refuses.
+	GlobalStackArgs bool
+	// CheckpointEvery puts a checkpoint at every instruction (BPF_F_TEST_STATE_FREQ is a program flag and does the
+	// usual thing; this is for tests of precision).
+	CheckpointEvery bool
+}
+
+// Stats are the figures the kernel prints at log level 4.
+type Stats struct {
+	Processed   int // instructions processed
+	MaxStates   int // max_states_per_insn
+	TotalStates int
+	PeakStates  int
+	StackDepth  []int // bytes of BPF stack per function
+	Time        time.Duration
+}
+
+// Result is an accepted program: the facts that later stages build on.
+type Result struct {
+	Log   string
+	Stats Stats
+	Insns []InsnFact // one per slot
+	Funcs []FuncFact // one per function
+}
+
+// PtrKind says what kind of pointer a load, store or atomic goes through. An instruction has one kind on all paths.
+type PtrKind uint8
+
+// The kinds of memory an access can reach.
+const (
+	PtrNone PtrKind = iota
+	PtrCtx
+	PtrStack // of this or an outer frame
+	PtrMapValue
+	PtrPacket
+	PtrMem          // memory handed out by a helper, kfunc, or passed to a global function
+	PtrBTF          // a trusted pointer to a BTF struct
+	PtrBTFUntrusted // a fault must read as zero (probe read)
+)
+
+// BranchFact says whether a conditional jump is decided.
+type BranchFact uint8
+
+// What is known of a conditional jump.
+const (
+	BranchUnknown BranchFact = iota
+	BranchAlways             // taken on every path walked
+	BranchNever
+)
+
+// InsnFact is what the proof knows of one instruction.
+type InsnFact struct {
+	Seen   bool // false: no path reaches it
+	Ptr    PtrKind
+	Branch BranchFact
+	// Map is, for a helper call with a map argument, the index of the one map that it gets on every path; -1 if none
+	// or several.
+	Map int32
+	// ConstKey is the known value of the 4-byte key of an array lookup, valid if HasConstKey.
+	ConstKey    uint32
+	HasConstKey bool
+	// Zext32 is set on an instruction that writes a 32-bit subregister whose upper half may be read later.
+	Zext32 bool
+	// TailCallIndex is the constant index of a bpf_tail_call, -1 if unknown.
+	TailCallIndex int32
+}
+
+// FuncFact is what the proof knows of one function.
+type FuncFact struct {
+	StackDepth        int   // bytes of BPF stack, a multiple of 8
+	InArgs            int   // incoming stack slots: max(parameters-5, 0)
+	OutArgs           int   // stack slots of the call that needs most
+	Calls             []int // functions it calls
+	HasTailCall       bool
+	TailCallReachable bool // it or a callee makes tail calls
+	IsCallback        bool
+	UsesMayGoto       bool
+}
+
+// RetKind is what a helper returns.
+type RetKind uint8
+
+// Helper results. Kinds with OrNull must be compared with zero before use.
+const (
+	RetInteger RetKind = iota
+	RetVoid
+	RetMapValueOrNull
+	RetSockCommonOrNull
+	RetSocketOrNull
+	RetTCPSockOrNull
+	RetMemOrNull    // a fixed or argument-given number of bytes
+	RetMapPtrOrNull // unused yet
+)
+
+// ArgKind is what a helper wants as an argument.
+type ArgKind uint8
+
+// Helper argument kinds, by the kernel's names (enum bpf_arg_type).
+const (
+	ArgDontCare ArgKind = iota
+	ArgConstMapPtr
+	ArgMapKey
+	ArgMapValue
+	ArgUninitMapValue
+	ArgMem       // readable memory; its size is the next argument
+	ArgUninitMem // memory the helper fills; its size is the next argument
+	ArgConstSize // > 0
+	ArgConstSizeOrZero
+	ArgCtx
+	ArgAnything
+	ArgFixedMem       // memory of HelperArg.Size bytes, read
+	ArgFixedUninitMem // written
+	ArgSockCommon     // any socket pointer
+	ArgSocket         // PTR_TO_SOCKET only
+	ArgConstStr       // a NUL-terminated string in a read-only map
+	ArgConstAllocSize
+)
+
+// HelperArg is one argument of a helper.
+type HelperArg struct {
+	Kind   ArgKind
+	OrNull bool
+	Size   int  // of ArgFixedMem
+	Align  bool // ARG_PTR_TO_FIXED_SIZE_MEM with MEM_ALIGNED: naturally aligned
+}
+
+// HelperProto is the prototype of a helper.
+type HelperProto struct {
+	ID        int32
+	Name      string // without bpf_
+	Ret       RetKind
+	RetSize   int // of RetMemOrNull with a fixed size
+	Args      [5]HelperArg
+	GPLOnly   bool
+	PktAccess bool // packet pointers may be passed as memory
+	// ChangesPacket: packet pointers are invalid after the call (bpf_helper_changes_pkt_data).
+	ChangesPacket bool
+	MightSleep    bool
+	Acquires      bool // the result is a reference
+	ReleaseArg    int  // 1-based argument that is released, 0 if none
+	// ProgTypes are the program types that have the helper; nil means all.
+	ProgTypes []ebpf.ProgramType
+}
+
+// For reports whether programs of type t have the helper.
+func (h *HelperProto) For(t ebpf.ProgramType) bool {
+	if h.ProgTypes == nil {
+		return true
+	}
+	for _, p := range h.ProgTypes {
+		if p == t {
+			return true
+		}
+	}
+	return false
+}
+
+var _ = program.Program{}
