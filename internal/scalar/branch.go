@@ -76,8 +76,8 @@ func viewOf(s *Scalar, is32 bool) view {
 	return view{s.Var, s.Umin, s.Umax, s.Smin, s.Smax}
 }
 
-// BranchTaken decides the jump "if a op b": 1 always taken, 0 never, -1 unknown (is_scalar_branch_taken). For a
-// comparison of a register with itself use SelfTaken.
+// BranchTaken decides the jump "if a op b": 1 always taken, 0 never, -1 unknown (is_scalar_branch_taken). A comparison
+// of a register with itself is treated as one of two registers with equal knowledge, here and in Refine.
 func BranchTaken(a, b *Scalar, op uint8, is32 bool) int {
 	x, y := viewOf(a, is32), viewOf(b, is32)
 	switch op {
@@ -145,28 +145,9 @@ func equalTaken(a, b *Scalar, x, y *view, is32 bool) int {
 	return -1
 }
 
-// SelfTaken decides the jump "if s op s" on one register.
-func SelfTaken(s *Scalar, op uint8, is32 bool) int {
-	switch op {
-	case isa.JmpJEQ, isa.JmpJGE, isa.JmpJLE, isa.JmpJSGE, isa.JmpJSLE:
-		return 1
-	case isa.JmpJNE, isa.JmpJGT, isa.JmpJLT, isa.JmpJSGT, isa.JmpJSLT:
-		return 0
-	case isa.JmpJSET:
-		x := viewOf(s, is32)
-		switch {
-		case x.v.IsConst():
-			return decide(x.v.Value != 0, true)
-		case x.smin > 0 || x.smax < 0:
-			return 1
-		}
-	}
-	return -1
-}
-
 // Refine narrows a and b to the numbers for which "a op b" holds and synchronises both (regs_refine_cond_op,
 // reg_bounds_sync). For the path where a jump is not taken pass Reverse(op). On an impossible path the result may be
-// contradictory: see Violation. a and b must be different variables.
+// contradictory: see Violation. a and b may be the same register: then pass the same pointer twice.
 func Refine(a, b *Scalar, op uint8, is32 bool) {
 	refine(a, b, op, is32)
 	a.Sync()

@@ -76,6 +76,19 @@ func (s *Scalar) signExtendLow(size int) {
 	s.Var = tnum.Unknown().Subreg()
 }
 
+// ByteSwap is the byte-order instruction on the low size bytes (2, 4 or 8): with swap they are reversed; the bytes above
+// become zero (scalar_byte_swap). Of the bounds, a swap leaves what the bits tell.
+func (s *Scalar) ByteSwap(size int, swap bool) {
+	if swap {
+		s.Var = s.Var.Bswap(size)
+		s.Forget()
+	}
+	if size < 8 {
+		s.Truncate(size)
+	}
+	s.Sync()
+}
+
 // sext sign-extends the low size bytes of v.
 func sext(v uint64, size int) int64 {
 	n := 64 - 8*size

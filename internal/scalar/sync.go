@@ -33,6 +33,20 @@ func (s *Scalar) boundsFromVar() {
 	s.Smax = min(s.Smax, int64(lo|s.Var.Mask&math.MaxInt64))
 	s.Umin = max(s.Umin, lo)
 	s.Umax = min(s.Umax, hi)
+	s.onlyMember()
+}
+
+// onlyMember makes s a constant where its unsigned range holds one member of Var (the end of __update_reg64_bounds).
+func (s *Scalar) onlyMember() {
+	next := s.Var.Next(s.Umin)
+	switch inside := s.Umin&^s.Var.Mask == s.Var.Value; {
+	case inside && next > s.Umax:
+		s.SetConst(s.Umin)
+	case !inside && next == s.Var.Max():
+		s.SetConst(next)
+	case !inside && next <= s.Umax && s.Var.Next(next) > s.Umax:
+		s.SetConst(next)
+	}
 }
 
 func (s *Scalar) boundsFromVar32() {

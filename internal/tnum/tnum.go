@@ -162,6 +162,35 @@ func (a Tnum) WithSubreg(sub Tnum) Tnum { return a.ClearSubreg().Or(sub.Subreg()
 // ConstSubreg replaces the low 32 bits of a by v.
 func (a Tnum) ConstSubreg(v uint32) Tnum { return a.WithSubreg(Const(uint64(v))) }
 
+// Next returns the smallest member that is greater than z, and Max if there is none (the kernel's tnum_step).
+func (a Tnum) Next(z uint64) uint64 {
+	if z >= a.Max() {
+		return a.Max()
+	}
+	if z < a.Value {
+		return a.Value
+	}
+	y := z + 1
+	wrong := (y ^ a.Value) &^ a.Mask
+	if wrong == 0 {
+		return y
+	}
+	// Below the highest known bit that y has wrong, the member has its smallest bits. Where y has 0 instead of 1 there,
+	// the member exceeds y already; otherwise the next unknown 0 above has to become 1.
+	k := 63 - bits.LeadingZeros64(wrong)
+	if y>>k&1 != 0 {
+		k = bits.TrailingZeros64(a.Mask &^ y &^ (1<<k - 1))
+		return y>>k<<k | 1<<k | a.Value&(1<<k-1)
+	}
+	return y>>k<<k | a.Value&(2<<k-1)
+}
+
+// Bswap reverses the bytes of the low size bytes (2, 4 or 8) and clears the rest.
+func (a Tnum) Bswap(size int) Tnum {
+	n := 64 - 8*size
+	return Tnum{bits.ReverseBytes64(a.Value) >> n, bits.ReverseBytes64(a.Mask) >> n}
+}
+
 // Append adds the text that the kernel's log has for a: a constant as a number (hexadecimal above 65535), else
 // "(value; mask)" in hexadecimal.
 func (a Tnum) Append(dst []byte) []byte {
