@@ -13,6 +13,11 @@ type Run struct {
 	Env      *Env    // what the collection or the caller supplies
 	Err      error   // set by a helper to stop the run with an error
 	Redirect Redirect
+	CtxLen   int // bytes at Ctx that the program may touch; 0 means progtype.BlockSize
+
+	mem   []Region
+	child *Run
+	depth int
 }
 
 // Redirect is the decision that bpf_redirect and bpf_redirect_map left.
@@ -36,4 +41,7 @@ type Env struct {
 // packet, [Meta, Data) the metadata in front of it.
 type Packet struct {
 	Head, Meta, Data, DataEnd, End uintptr
+	// NetOff is the distance from Data to the network header: 14 where Data is the Ethernet header, 0 where it is
+	// the network header. Legacy packet loads at negative offsets need it.
+	NetOff uintptr
 }

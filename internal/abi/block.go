@@ -1,0 +1,37 @@
+package abi
+
+// A context block is the memory that the machine register BlockReg points to while a program runs. Generated code uses
+// the fields below 128, so that their displacement is one byte; the trampolines use all of them. internal/native has
+// the Go structure and tests that every offset agrees.
+const (
+	BlockGoSP     = 0   // Go's stack pointer, to return to
+	BlockGoBP     = 8   // Go's frame pointer
+	BlockSP       = 16  // the program's stack pointer while it has left to Go
+	BlockExit     = 24  // why it left: an Exit code, or the rt.Handle of a host function
+	BlockRet      = 32  // r0: of the program when it returns, of the host function when it resumes
+	BlockPoll     = 40  // 32 bits; not 0: leave to Go at the next yield point
+	BlockCPU      = 44  // 32 bits: slot number of the execution context
+	BlockTailCnt  = 48  // 32 bits: tail calls made by this run
+	BlockCallHost = 56  // address of the stub that calls a host function with at most 6 arguments
+	BlockCallMany = 64  // the same for up to 12 arguments
+	BlockYield    = 72  // address of the stub that leaves to Go and keeps every register
+	BlockArgs     = 80  // 12 words: arguments of the host function
+	BlockTop      = 176 // initial stack pointer
+	BlockCode     = 184 // address to enter
+	BlockCtx      = 192 // r1 at entry
+	BlockFaultPC  = 200
+	BlockFaultAdr = 208
+	BlockFaultSP  = 216
+	BlockSize     = 256
+)
+
+// Exit codes: why machine code left to Go. Codes from ExitFirstHandle on are handles of host functions.
+const (
+	ExitReturn      = 0
+	ExitYield       = 1
+	ExitFault       = 2
+	ExitFirstHandle = 16
+)
+
+// MaxTailCalls is the number of tail calls one run can make (MAX_TAIL_CALL_CNT).
+const MaxTailCalls = 33

@@ -1,0 +1,162 @@
+package lower
+
+import (
+	"github.com/skep-bpf/skep/internal/ir"
+	"github.com/skep-bpf/skep/internal/isa"
+)
+
+// Helpers that lowering knows by number (enum bpf_func_id).
+const (
+	helperMapLookup = 1
+	helperCPU       = 8
+	helperTailCall  = 12
+)
+
+func (l *lowerer) call(in isa.Insn) {
+	switch {
+	case in.Op != isa.ClassJMP|isa.JmpCALL:
+		l.fail("unknown opcode %#02x", in.Op) // an indirect call
+	case in.IsPseudoCall():
+		t := l.pc + 1 + int(in.Imm)
+		f := l.p.FuncAt(t)
+		if t < 0 || t >= len(l.p.Insns) || f < 0 || l.p.Funcs[f].Start != t || l.funcOf[f] < 0 {
+			l.fail("call to %d, which is no function", t)
+			return
+		}
+		l.emit(ir.Insn{Op: ir.Call, Off: l.funcOf[f], Sub: isa.MaxRegArgs + l.in[f]})
+	case in.IsKfuncCall():
+		l.kfunc(in)
+	case in.IsHelperCall():
+		l.helper(in)
+	default:
+		l.fail("call of kind %d", in.Src)
+	}
+}
+
+func (l *lowerer) helper(in isa.Insn) {
+	m := l.fact(l.pc).Map
+	switch in.Imm {
+	case helperMapLookup:
+		if m >= 0 && int(m) < len(l.out.Maps) && l.arrayLookup(m) {
+			return
+		}
+	case helperCPU:
+		l.emit(ir.Insn{Op: ir.CPU})
+		return
+	case helperTailCall:
+		if m < 0 || int(m) >= len(l.out.Maps) || l.out.Maps[m].Kind != ir.MapProgArray {
+			if m = l.mapIn(2); m < 0 {
+				l.fail("tail call: which program array is meant is not known")
+				return
+			}
+		}
+		l.emit(ir.Insn{Op: ir.TailCall, Off: m})
+		return
+	}
+	h, ok := l.env.Helper(in.Imm)
+	if !ok {
+		l.fail("helper %d is not there", in.Imm)
+		return
+	}
+	l.emit(ir.Insn{Op: ir.CallHost, Imm: int64(h), Sub: isa.MaxRegArgs})
+}
+
+// arrayLookup emits a lookup in map m, if it is an array, and reports whether it did.
+func (l *lowerer) arrayLookup(m int32) bool {
+	mp := &l.out.Maps[m]
+	if mp.Base == 0 || mp.Kind != ir.MapArray && mp.Kind != ir.MapPerCPUArray {
+		return false
+	}
+	fact := l.fact(l.pc)
+	if !fact.HasConstKey || mp.Kind != ir.MapArray {
+		l.emit(ir.Insn{Op: ir.ArrayLookup, Off: m, Src: 2})
+		return true
+	}
+	o := ir.Insn{Op: ir.Mov, W: 8, Flag: ir.FlagImm}
+	if fact.ConstKey < mp.MaxEntries {
+		o.Imm = int64(mp.Base + uint64(fact.ConstKey)*uint64(mp.Stride))
+	}
+	l.emit(o)
+	return true
+}
+
+// mapIn finds the map in register r where it was loaded just before, in straight-line code. It stands in for the
+// proof's fact where there is none.
+func (l *lowerer) mapIn(r isa.Reg) int32 {
+	f := l.p.FuncAt(l.pc)
+	for pc := l.pc - 1; pc >= l.p.Funcs[f].Start; pc-- {
+		in := l.p.Insns[pc]
+		if pc > 0 && l.p.Insns[pc-1].IsLdImm64() {
+			pc--
+			in = l.p.Insns[pc]
+		}
+		if in.IsLdImm64() && in.Dst == r && in.Src == isa.PseudoMapFD {
+			if in.Imm >= 0 && int(in.Imm) < len(l.out.Maps) && l.out.Maps[in.Imm].Kind == ir.MapProgArray {
+				return in.Imm
+			}
+			return -1
+		}
+		if l.target[pc] != 0 || isJump(in) || in.IsCall() || in.IsExit() {
+			return -1
+		}
+		switch in.Class() {
+		case isa.ClassALU, isa.ClassALU64, isa.ClassLDX, isa.ClassLD:
+			if in.Dst == r {
+				return -1
+			}
+		}
+	}
+	return -1
+}
+
+func (l *lowerer) kfunc(in isa.Insn) {
+	if in.Imm < 0 || int(in.Imm) >= len(l.env.Kfuncs) {
+		l.fail("no kfunc %d", in.Imm)
+		return
+	}
+	k := &l.env.Kfuncs[in.Imm]
+	n := len(k.Args)
+	if n > isa.MaxFuncArgs {
+		l.fail("kfunc %s with %d arguments", l.p.Kfuncs[in.Imm].Name, n)
+		return
+	}
+	if k.Native == 0 {
+		if k.Handle == 0 {
+			l.fail("kfunc %s is not registered", l.p.Kfuncs[in.Imm].Name)
+			return
+		}
+		l.emit(ir.Insn{Op: ir.CallHost, Imm: int64(k.Handle), Sub: uint8(n)})
+		return
+	}
+	for i, e := range k.Args {
+		l.extendArg(i+1, e)
+	}
+	l.emit(ir.Insn{Op: ir.CallNative, Imm: int64(uint64(k.Native)), Sub: uint8(n)})
+	l.extend(0, k.Result)
+}
+
+// extendArg extends argument n (1..12) of a native call to 64 bits.
+func (l *lowerer) extendArg(n int, e Ext) {
+	if n <= isa.MaxRegArgs {
+		l.extend(uint8(n), e)
+		return
+	}
+	if e.Bytes == 1 || e.Bytes == 2 || e.Bytes == 4 {
+		o := ir.Insn{Op: ir.ArgExt, Sub: uint8(n), W: uint8(e.Bytes)}
+		if e.Signed {
+			o.Flag = ir.FlagSigned
+		}
+		l.emit(o)
+	}
+}
+
+func (l *lowerer) extend(reg uint8, e Ext) {
+	if e.Bytes != 1 && e.Bytes != 2 && e.Bytes != 4 {
+		return
+	}
+	o := ir.Insn{Op: ir.Zext, Dst: reg, Src: reg, Sub: uint8(e.Bytes)}
+	if e.Signed {
+		o.Op, o.W = ir.Sext, 8
+	}
+	l.emit(o)
+}

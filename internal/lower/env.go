@@ -1,0 +1,59 @@
+// Package lower turns a verified program into internal/ir: it drops what the proof found dead, folds decided branches,
+// puts addresses for maps and targets for calls, and makes stack arguments, context pointers and the extension of
+// kfunc arguments explicit. It knows no machine.
+package lower
+
+import (
+	"github.com/skep-bpf/skep/internal/ir"
+	"github.com/skep-bpf/skep/internal/rt"
+)
+
+// Env binds what a program names to what exists in this process.
+type Env struct {
+	// Maps are bound to program.Program.Maps by index.
+	Maps []MapBinding
+	// Helper finds a helper by number. Helpers that lowering emits inline (lookups in arrays whose map is known,
+	// get_smp_processor_id, tail_call) are not asked for.
+	Helper func(id int32) (rt.Handle, bool)
+	// Kfuncs are bound to program.Program.Kfuncs by index. Unbound ones may stand where no call is reachable.
+	Kfuncs []KfuncBinding
+	// Exact keeps one result for each BPF instruction: nothing is inlined by meaning or dropped as unused, so that
+	// registers agree with the verifier's states at every instruction.
+	Exact bool
+}
+
+// MapBinding is a map's place in memory. All of it is off the Go heap and must outlive the program.
+type MapBinding struct {
+	// Handle is what ld_imm64 of the map gives: not zero, stable, unique.
+	Handle uint64
+	Kind   ir.MapKind
+	// Values is the address of value 0: of array maps (kind MapArray, MapPerCPUArray), also for direct access by
+	// ld_imm64 of a map value; of a program array that of its entries. 0 if the map has no such place.
+	Values     uint64
+	Stride     uint32 // bytes from one value to the next
+	ValueSize  uint32
+	MaxEntries uint32
+	// PerCPUStride is the distance in bytes from a value's copy for slot n to that for slot n+1 (MapPerCPUArray).
+	PerCPUStride uint64
+	// Progs is the array behind a MapProgArray.
+	Progs *rt.ProgArray
+	// Memory is all memory that pointers to this map's values can reach.
+	Memory []ir.Region
+}
+
+// KfuncBinding is the implementation of a kfunc: either a Go function behind a handle, which extends its arguments and
+// result itself, or machine code at an address, called by the platform's C convention.
+type KfuncBinding struct {
+	Handle rt.Handle
+	Native uintptr
+	// Args are the parameters by the BTF prototype; a native function gets each extended to 64 bits. Result is how
+	// its result is extended (a void function: 8 bytes).
+	Args   []Ext
+	Result Ext
+}
+
+// Ext is a width in bytes (1, 2, 4, 8) and whether it extends by sign.
+type Ext struct {
+	Bytes  int
+	Signed bool
+}

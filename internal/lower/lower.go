@@ -1,0 +1,269 @@
+package lower
+
+import (
+	"fmt"
+
+	"github.com/skep-bpf/skep/internal/ir"
+	"github.com/skep-bpf/skep/internal/isa"
+	"github.com/skep-bpf/skep/internal/program"
+	"github.com/skep-bpf/skep/internal/rt"
+	"github.com/skep-bpf/skep/verifier"
+)
+
+// Lower translates p. res is its proof; nil stands for no knowledge at all (every instruction live, every function with
+// a whole stack), which only the interpreter may be given. Errors name the instruction.
+func Lower(p *program.Program, res *verifier.Result, env *Env) (*ir.Program, error) {
+	if len(p.Insns) == 0 || len(p.Funcs) == 0 {
+		return nil, fmt.Errorf("program %s: no instructions", p.Name)
+	}
+	if len(env.Maps) < len(p.Maps) || len(env.Kfuncs) < len(p.Kfuncs) {
+		return nil, fmt.Errorf("internal error: program %s: %d of %d maps and %d of %d kfuncs bound", p.Name,
+			len(env.Maps), len(p.Maps), len(env.Kfuncs), len(p.Kfuncs))
+	}
+	l := &lowerer{p: p, res: res, env: env}
+	l.out = &ir.Program{
+		Name:  p.Name,
+		Insns: make([]ir.Insn, 0, len(p.Insns)+len(p.Insns)/8+8),
+		Funcs: make([]ir.Func, 0, len(p.Funcs)),
+		Maps:  make([]ir.Map, len(p.Maps)),
+	}
+	for i := range p.Maps {
+		l.bindMap(i)
+	}
+	if err := l.slots(); err != nil {
+		return nil, err
+	}
+	l.markLive()
+	l.at = make([]int32, len(p.Insns)+1)
+	l.markTargets()
+	for i := range p.Funcs {
+		if err := l.function(i); err != nil {
+			return nil, err
+		}
+	}
+	l.patch()
+	if err := ir.Check(l.out); err != nil {
+		return nil, err
+	}
+	return l.out, nil
+}
+
+// lowerer is one translation. While it runs, targets in l.out are BPF slots; patch turns them into indices.
+type lowerer struct {
+	p      *program.Program
+	res    *verifier.Result
+	env    *Env
+	out    *ir.Program
+	live   []bool  // per slot: emitted
+	target []uint8 // per slot: bits below
+	at     []int32 // per slot: index of the first instruction emitted for it
+	funcOf []int32 // per function of p: index in out, -1 if it is dead
+	in     []uint8 // per function: incoming stack slots
+	outs   []uint8 // per function: outgoing stack slots
+	err    error
+	pc     int
+}
+
+const (
+	isTarget   = 1 << iota // some live jump goes there
+	isLoopHead             // from behind
+)
+
+func (l *lowerer) bindMap(i int) {
+	b := &l.env.Maps[i]
+	m := &l.out.Maps[i]
+	*m = ir.Map{Kind: b.Kind, Base: b.Values, Stride: b.Stride, MaxEntries: b.MaxEntries, PerCPUStride: b.PerCPUStride}
+	if b.Progs != nil {
+		m.Progs = b.Progs
+	}
+	l.out.Regions = append(l.out.Regions, b.Memory...)
+}
+
+// fact returns what the proof knows of slot pc.
+func (l *lowerer) fact(pc int) verifier.InsnFact {
+	if l.res == nil || pc >= len(l.res.Insns) {
+		return verifier.InsnFact{Seen: true, Map: -1, TailCallIndex: -1}
+	}
+	return l.res.Insns[pc]
+}
+
+// slots finds how many stack slots each function receives and passes on. With a proof it is in the facts; without one
+// it is what the function itself loads and stores.
+func (l *lowerer) slots() error {
+	l.in, l.outs = make([]uint8, len(l.p.Funcs)), make([]uint8, len(l.p.Funcs))
+	for i := range l.p.Funcs {
+		f := &l.p.Funcs[i]
+		if l.res != nil && i < len(l.res.Funcs) {
+			l.in[i], l.outs[i] = uint8(l.res.Funcs[i].InArgs), uint8(l.res.Funcs[i].OutArgs)
+		}
+		for pc := f.Start; pc < f.End; pc++ {
+			in := l.p.Insns[pc]
+			switch {
+			case in.IsLdImm64():
+				pc++
+			case in.IsStackArgLoad():
+				l.in[i] = max(l.in[i], uint8(in.Off/8))
+			case in.IsStackArgStore():
+				l.outs[i] = max(l.outs[i], uint8(-in.Off/8))
+			case in.IsKfuncCall():
+				if k := int(in.Imm); k >= 0 && k < len(l.env.Kfuncs) {
+					l.outs[i] = max(l.outs[i], uint8(max(len(l.env.Kfuncs[k].Args)-isa.MaxRegArgs, 0)))
+				}
+			}
+		}
+		if l.in[i] > isa.MaxStackArgs || l.outs[i] > isa.MaxStackArgs {
+			return fmt.Errorf("program %s: function %s: more than %d stack arguments", l.p.Name, f.Name, isa.MaxStackArgs)
+		}
+	}
+	for i := range l.p.Funcs { // a caller's area covers what its callees read
+		f := &l.p.Funcs[i]
+		for pc := f.Start; pc < f.End; pc++ {
+			in := l.p.Insns[pc]
+			if in.IsLdImm64() {
+				pc++
+			} else if in.IsPseudoCall() {
+				if k := l.p.FuncAt(pc + 1 + int(in.Imm)); k >= 0 {
+					l.outs[i] = max(l.outs[i], l.in[k])
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// markLive decides which slots are emitted: those the proof walked, or all.
+func (l *lowerer) markLive() {
+	l.live = make([]bool, len(l.p.Insns))
+	for pc := 0; pc < len(l.p.Insns); pc++ {
+		l.live[pc] = l.fact(pc).Seen
+		if l.p.Insns[pc].IsLdImm64() {
+			pc++ // the second slot is never emitted
+		}
+	}
+	l.funcOf = make([]int32, len(l.p.Funcs))
+	n := int32(0)
+	for i := range l.p.Funcs {
+		l.funcOf[i] = -1
+		if l.live[l.p.Funcs[i].Start] {
+			l.funcOf[i] = n
+			n++
+		}
+	}
+}
+
+// markTargets marks where live jumps go, and which of those targets close a loop.
+func (l *lowerer) markTargets() {
+	l.target = make([]uint8, len(l.p.Insns)+1)
+	for pc, in := range l.p.Insns {
+		if !l.live[pc] || !isJump(in) || l.fact(pc).Branch == verifier.BranchNever {
+			continue
+		}
+		t := in.JumpTarget(pc)
+		if t < 0 || t >= len(l.p.Insns) {
+			continue // refused when the jump itself is lowered
+		}
+		l.target[t] |= isTarget
+		if t <= pc {
+			l.target[t] |= isLoopHead
+		}
+	}
+}
+
+func isJump(in isa.Insn) bool {
+	if c := in.Class(); c != isa.ClassJMP && c != isa.ClassJMP32 {
+		return false
+	}
+	return !in.IsCall() && !in.IsExit()
+}
+
+// function emits one function.
+func (l *lowerer) function(i int) error {
+	f := &l.p.Funcs[i]
+	if l.funcOf[i] < 0 {
+		return nil
+	}
+	fn := ir.Func{Name: f.Name, Start: len(l.out.Insns), Stack: ir.MaxStack, InArgs: int(l.in[i]), OutArgs: int(l.outs[i])}
+	if l.res != nil && i < len(l.res.Funcs) {
+		fn.Stack = (l.res.Funcs[i].StackDepth + 7) &^ 7
+	}
+	for pc := f.Start; pc < f.End; pc++ {
+		in := l.p.Insns[pc]
+		l.pc = pc
+		l.at[pc] = int32(len(l.out.Insns))
+		if l.live[pc] {
+			if l.target[pc]&isLoopHead != 0 {
+				l.emit(ir.Insn{Op: ir.Yield})
+			}
+			l.insn(in)
+			if l.err != nil {
+				return fmt.Errorf("program %s: instruction %d: %w", l.p.Name, pc, l.err)
+			}
+			fn.MayGoto = fn.MayGoto || in.IsMayGoto()
+		}
+		if in.IsLdImm64() {
+			pc++
+			if pc < len(l.at) {
+				l.at[pc] = int32(len(l.out.Insns))
+			}
+		}
+	}
+	l.pc = f.End - 1
+	if !l.endsWell(fn.Start) {
+		l.emit(ir.Insn{Op: ir.Trap})
+	}
+	fn.End = len(l.out.Insns)
+	l.out.Funcs = append(l.out.Funcs, fn)
+	return nil
+}
+
+// endsWell reports whether control cannot run off what was emitted since start.
+func (l *lowerer) endsWell(start int) bool {
+	if n := len(l.out.Insns); n > start {
+		switch l.out.Insns[n-1].Op {
+		case ir.Jmp, ir.Exit, ir.Trap:
+			return true
+		}
+	}
+	return false
+}
+
+func (l *lowerer) emit(in ir.Insn) {
+	in.PC = int32(l.pc)
+	l.out.Insns = append(l.out.Insns, in)
+}
+
+func (l *lowerer) fail(format string, args ...any) {
+	if l.err == nil {
+		l.err = fmt.Errorf(format, args...)
+	}
+}
+
+// patch turns BPF slots in jumps into indices. A target that was not emitted is one that the proof says is never
+// reached; it becomes a trap of its function.
+func (l *lowerer) patch() {
+	for fi := range l.out.Funcs {
+		f := &l.out.Funcs[fi]
+		for k := f.Start; k < f.End; k++ {
+			if in := &l.out.Insns[k]; in.Op.HasTarget() && in.Flag&flagLocal == 0 {
+				in.Off = l.at[in.Off]
+			} else if in.Op.HasTarget() {
+				in.Flag &^= flagLocal
+			}
+		}
+	}
+}
+
+// flagLocal marks a jump whose target is an index already. It does not survive patch.
+const flagLocal = 1 << 7
+
+// jump checks a jump's target and returns it.
+func (l *lowerer) jump(in isa.Insn) int32 {
+	t := in.JumpTarget(l.pc)
+	if f := l.p.FuncAt(l.pc); t < l.p.Funcs[f].Start || t >= l.p.Funcs[f].End {
+		l.fail("jump to %d leaves the function", t)
+		return int32(l.pc)
+	}
+	return int32(t)
+}
+
+var loadPacket = rt.Register(rt.LoadPacket)

@@ -1,0 +1,34 @@
+package native
+
+import (
+	"context"
+	"errors"
+
+	"github.com/skep-bpf/skep/internal/ir"
+	"github.com/skep-bpf/skep/internal/rt"
+)
+
+var errUnsupported = errors.New("no compiler for this platform yet")
+
+// Supported returns nil if this process can run compiled programs, else why not.
+func Supported() error { return errUnsupported }
+
+// Load compiles programs and maps their code, packed together.
+func Load(progs ...*ir.Program) ([]*Code, error) { return nil, errUnsupported }
+
+// Code is a compiled program. There are none on this platform.
+type Code struct{ tgt rt.Target }
+
+var _ rt.Executable = (*Code)(nil)
+
+// Exec runs the program; see rt.Executable.
+func (c *Code) Exec(ctx context.Context, r *rt.Run) (uint64, error) { return 0, errUnsupported }
+
+// Target returns what a program array holds for this program.
+func (c *Code) Target() *rt.Target { return &c.tgt }
+
+// Close frees the code.
+func (c *Code) Close() error { return nil }
+
+// Text returns the machine code, nil if there is none.
+func (c *Code) Text() []byte { return nil }

@@ -1,0 +1,102 @@
+package rt
+
+import (
+	"math/bits"
+	"runtime"
+	"sync"
+	"sync/atomic"
+)
+
+// Execution slots stand for CPUs: per-CPU values have one copy a slot, and a slot serves one Run (and the runs nested
+// in it) at a time. Their number is fixed when it is first asked for.
+var slots struct {
+	once    sync.Once
+	runs    []*Run
+	free    []atomic.Uint64 // bit set: slot is free
+	waiters atomic.Int64
+	mu      sync.Mutex
+	cond    *sync.Cond
+}
+
+// CPUs returns the number of execution slots: the greater of the machine's processors and GOMAXPROCS, at process start.
+func CPUs() int {
+	slots.once.Do(initSlots)
+	return len(slots.runs)
+}
+
+func initSlots() {
+	n := max(runtime.NumCPU(), runtime.GOMAXPROCS(0))
+	slots.cond = sync.NewCond(&slots.mu)
+	slots.runs = make([]*Run, n)
+	slots.free = make([]atomic.Uint64, (n+63)/64)
+	for i := range slots.runs {
+		slots.runs[i] = &Run{CPU: i}
+		slots.free[i/64].Or(1 << (i % 64))
+	}
+}
+
+// Acquire takes a free slot and returns its Run, empty but for CPU. It waits while all slots are taken. Whoever runs a
+// program from inside a helper or kfunc uses Nested instead: waiting there could wait for itself.
+func Acquire() *Run {
+	slots.once.Do(initSlots)
+	if r := tryAcquire(); r != nil {
+		return r
+	}
+	slots.waiters.Add(1)
+	defer slots.waiters.Add(-1)
+	slots.mu.Lock()
+	defer slots.mu.Unlock()
+	for {
+		if r := tryAcquire(); r != nil {
+			return r
+		}
+		slots.cond.Wait()
+	}
+}
+
+func tryAcquire() *Run {
+	for w := range slots.free {
+		for {
+			m := slots.free[w].Load()
+			if m == 0 {
+				break
+			}
+			if slots.free[w].CompareAndSwap(m, m&(m-1)) {
+				return slots.runs[w*64+bits.TrailingZeros64(m)]
+			}
+		}
+	}
+	return nil
+}
+
+// Release gives the slot back. A nested Run needs no release, but may get one.
+func (r *Run) Release() {
+	r.clear()
+	if r.depth != 0 {
+		return
+	}
+	slots.free[r.CPU/64].Or(1 << (r.CPU % 64))
+	if slots.waiters.Load() != 0 {
+		slots.mu.Lock()
+		slots.cond.Signal()
+		slots.mu.Unlock()
+	}
+}
+
+// Nested returns the Run for a program that is run from inside a host function of r. It has r's slot and the next
+// depth; it is valid until the host function returns and is reused after that.
+func (r *Run) Nested() *Run {
+	if r.child == nil {
+		r.child = &Run{CPU: r.CPU, depth: r.depth + 1}
+	}
+	return r.child
+}
+
+// Depth returns how many runs this one is nested in.
+func (r *Run) Depth() int { return r.depth }
+
+func (r *Run) clear() {
+	r.Ctx, r.CtxLen, r.Packet, r.Env, r.Err = 0, 0, nil, nil, nil
+	r.Redirect = Redirect{}
+	r.ResetMem()
+}
