@@ -1,0 +1,255 @@
+package maps
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"github.com/cilium/ebpf"
+
+	"github.com/skep-bpf/skep/internal/errno"
+	"github.com/skep-bpf/skep/internal/rt"
+)
+
+// store is what a map type does. Keys have the map's key size; values have the size the operation needs: value size on
+// the program's side, fullValueSize on Go's. Results are error numbers as the kernel gives them, 0 for success.
+type store interface {
+	// The program's side, called by helpers. lookup returns the address of the value for a CPU slot, 0 if there is
+	// none.
+	lookup(key []byte, cpu int) uintptr
+	update(key, value []byte, flags uint64, cpu int) errno.Errno
+	delete(key []byte) errno.Errno
+	// Go's side: values of per-CPU maps hold all CPUs, each rounded up to 8 bytes.
+	read(key, value []byte) errno.Errno
+	write(key, value []byte, flags uint64) errno.Errno
+	take(key, value []byte) errno.Errno
+	nextKey(key, next []byte) errno.Errno
+	// ranges is the memory that programs may reach through lookups.
+	ranges() []rt.Region
+	free() error
+}
+
+// Map is a BPF map. All methods may be called by many goroutines at a time; after Close they return an error that wraps
+// ErrClosed.
+type Map struct {
+	name                           string
+	typ                            ebpf.MapType
+	keySize, valueSize, maxEntries uint32
+	flags                          uint32
+	fullValueSize                  int
+	spec                           *ebpf.MapSpec
+
+	id     uint32
+	header *uint64
+
+	frozen   atomic.Bool
+	freezeMu sync.RWMutex // writers from Go hold it for reading; Freeze for writing
+
+	closed atomic.Bool
+	refs   atomic.Int64
+	store  store
+}
+
+// PossibleCPUs returns the number of values an element of a per-CPU map has: one for each program that can run at a
+// time. It stands in for ebpf.PossibleCPU and does not change while the process lives.
+func PossibleCPUs() int { return rt.CPUs() }
+
+// Options change how New makes a map.
+type Options struct {
+	// MaxBytes bounds the address space of the map; 0 means DefaultMaxBytes.
+	MaxBytes uint64
+}
+
+// New makes a map, puts spec.Contents into it, and freezes it if it is a section of constants (.rodata*, .kconfig), all as
+// ebpf.NewMap does. The spec is not kept or changed.
+//
+// The error wraps the error number the kernel would give (unix.EINVAL, unix.E2BIG) and tells the reason.
+func New(spec *ebpf.MapSpec) (*Map, error) { return NewWithOptions(spec, Options{}) }
+
+// NewWithOptions is New with options.
+func NewWithOptions(spec *ebpf.MapSpec, opts Options) (*Map, error) {
+	if spec == nil {
+		return nil, errors.New("map create: spec is nil")
+	}
+	if spec.Pinning != ebpf.PinNone {
+		return nil, fmt.Errorf("map create: pinning: %w", ebpf.ErrNotSupported)
+	}
+	s, err := checkSpec(spec)
+	if err != nil {
+		return nil, err
+	}
+	limit := opts.MaxBytes
+	if limit == 0 {
+		limit = DefaultMaxBytes
+	}
+	m := &Map{
+		name: s.Name, typ: s.Type, keySize: s.KeySize, valueSize: s.ValueSize, maxEntries: s.MaxEntries, flags: s.Flags,
+		fullValueSize: int(s.ValueSize), spec: s,
+	}
+	if m.perCPU() {
+		m.fullValueSize = round8(int(s.ValueSize)) * rt.CPUs()
+	}
+	if m.store, err = newStore(s, limit); err != nil {
+		return nil, fmt.Errorf("map create: %w", err)
+	}
+	m.refs.Store(1)
+	if err := register(m); err != nil {
+		_ = m.store.free()
+		return nil, fmt.Errorf("map create: %w", err)
+	}
+	if err := m.fill(s); err != nil {
+		_ = m.Close()
+		return nil, err
+	}
+	return m, nil
+}
+
+func newStore(s *ebpf.MapSpec, limit uint64) (store, error) {
+	switch s.Type {
+	case ebpf.Array, ebpf.PerCPUArray:
+		return newArray(s.ValueSize, s.MaxEntries, s.Type == ebpf.PerCPUArray, limit)
+	case ebpf.Hash, ebpf.PerCPUHash:
+		return newHash(s.KeySize, s.ValueSize, s.MaxEntries, s.Type == ebpf.PerCPUHash, s.Flags&FlagZeroSeed != 0, limit)
+	case ebpf.ProgramArray:
+		return newProgArray(s.MaxEntries, limit)
+	case ebpf.DevMapHash:
+		h, err := newHash(s.KeySize, s.ValueSize, s.MaxEntries, false, false, limit)
+		return devHash{h}, err
+	}
+	a, err := newArray(s.ValueSize, s.MaxEntries, false, limit)
+	if err != nil {
+		return nil, err
+	}
+	return &slots{array: *a, zeroDeletes: s.Type != ebpf.XSKMap}, nil
+}
+
+// fill puts the initial contents in and freezes sections of constants.
+func (m *Map) fill(s *ebpf.MapSpec) error {
+	for _, kv := range s.Contents {
+		if err := m.update(kv.Key, kv.Value, 0, true); err != nil {
+			return fmt.Errorf("putting value: key %v: %w", kv.Key, err)
+		}
+	}
+	if strings.HasPrefix(s.Name, ".rodata") || s.Name == ".kconfig" {
+		return m.Freeze()
+	}
+	return nil
+}
+
+// mulSize multiplies two sizes and refuses what is above limit, as the kernel refuses what it cannot allocate.
+func mulSize(limit, a, b uint64) (uint64, error) {
+	if a != 0 && b > limit/a {
+		return 0, fmt.Errorf("%d times %d bytes is above the limit of %d bytes for a map: %w", b, a, limit, errno.E2BIG)
+	}
+	return a * b, nil
+}
+
+func (m *Map) perCPU() bool { return m.typ == ebpf.PerCPUArray || m.typ == ebpf.PerCPUHash }
+
+// String describes the map: type, name.
+func (m *Map) String() string {
+	if m == nil {
+		return "Map(nil)"
+	}
+	if m.name != "" {
+		return fmt.Sprintf("%s(%s)#%d", m.typ, m.name, m.id)
+	}
+	return fmt.Sprintf("%s#%d", m.typ, m.id)
+}
+
+// Name returns the name the map was made with.
+func (m *Map) Name() string { return m.name }
+
+// Type returns the map's type.
+func (m *Map) Type() ebpf.MapType { return m.typ }
+
+// KeySize returns the size of a key in bytes.
+func (m *Map) KeySize() uint32 { return m.keySize }
+
+// ValueSize returns the size of a value in bytes; of one CPU's value in per-CPU maps.
+func (m *Map) ValueSize() uint32 { return m.valueSize }
+
+// MaxEntries returns how many elements the map can hold.
+func (m *Map) MaxEntries() uint32 { return m.maxEntries }
+
+// Flags returns the creation flags (BPF_F_*).
+func (m *Map) Flags() uint32 { return m.flags }
+
+// Info describes the map in cilium/ebpf's form.
+func (m *Map) Info() (*ebpf.MapInfo, error) {
+	return &ebpf.MapInfo{
+		Type: m.typ, KeySize: m.keySize, ValueSize: m.valueSize, MaxEntries: m.maxEntries, Flags: m.flags, Name: m.name,
+	}, nil
+}
+
+// IsPinned reports false: maps here live in the process.
+func (m *Map) IsPinned() bool { return false }
+
+// Frozen reports whether Freeze was called: Go can no longer change the map.
+func (m *Map) Frozen() bool { return m.frozen.Load() }
+
+// Freeze makes the map read-only for Go; programs are not affected. Updates that run at the same time end before it
+// returns.
+func (m *Map) Freeze() error {
+	if err := m.hold(); err != nil {
+		return fmt.Errorf("can't freeze map: %w", err)
+	}
+	defer m.unhold()
+	m.freezeMu.Lock()
+	defer m.freezeMu.Unlock()
+	if err := m.writable(); err != nil {
+		return fmt.Errorf("can't freeze map: %w", err)
+	}
+	m.frozen.Store(true)
+	if a, ok := m.store.(*array); ok && m.flags&FlagReadOnlyProg != 0 {
+		// Nobody may write it any more: should the proof of a program be wrong, the write faults.
+		return a.region.SetReadOnly(true)
+	}
+	return nil
+}
+
+// Close gives the map up. Its memory stays until the last program that uses it is closed. A program array is emptied.
+// Closing twice does nothing.
+func (m *Map) Close() error {
+	if m == nil || m.closed.Swap(true) {
+		return nil
+	}
+	if p, ok := m.store.(*progArray); ok {
+		p.clear()
+	}
+	return m.unhold()
+}
+
+// Hold keeps the map's memory and handle until Unhold: a program holds its maps. It fails after Close.
+func (m *Map) Hold() error { return m.hold() }
+
+// Unhold undoes Hold. The caller knows that no program that runs now still uses the map.
+func (m *Map) Unhold() error { return m.unhold() }
+
+func (m *Map) hold() error {
+	if m.closed.Load() {
+		return fmt.Errorf("map %s: %w", m.name, ErrClosed)
+	}
+	for {
+		n := m.refs.Load()
+		if n <= 0 {
+			return fmt.Errorf("map %s: %w", m.name, ErrClosed)
+		}
+		if m.refs.CompareAndSwap(n, n+1) {
+			return nil
+		}
+	}
+}
+
+func (m *Map) unhold() error {
+	if m.refs.Add(-1) != 0 {
+		return nil
+	}
+	unregister(m)
+	if err := m.store.free(); err != nil {
+		return fmt.Errorf("map %s: %w", m.name, err)
+	}
+	return nil
+}

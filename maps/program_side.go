@@ -1,0 +1,100 @@
+package maps
+
+import (
+	"github.com/cilium/ebpf"
+
+	"github.com/skep-bpf/skep/internal/errno"
+	"github.com/skep-bpf/skep/internal/rt"
+)
+
+// What helpers and lowering use. Precondition everywhere: the calling program holds the map.
+
+// Handle returns the value that a program's map load gives: an address that is stable, never 0, and no other map's.
+func (m *Map) Handle() uint64 { return headerAddr(m.header) }
+
+// LookupElem returns the address of the key's value for a CPU slot, 0 if there is none. key is KeySize bytes.
+func (m *Map) LookupElem(key []byte, cpu int) uintptr { return m.store.lookup(key, cpu) }
+
+// UpdateElem is bpf_map_update_elem: value is ValueSize bytes, of per-CPU maps for the slot cpu.
+func (m *Map) UpdateElem(key, value []byte, flags uint64, cpu int) errno.Errno {
+	return m.store.update(key, value, flags, cpu)
+}
+
+// DeleteElem is bpf_map_delete_elem.
+func (m *Map) DeleteElem(key []byte) errno.Errno { return m.store.delete(key) }
+
+// Regions returns the memory that a program can reach through the map, for engines that check accesses.
+func (m *Map) Regions() []rt.Region {
+	rs := m.store.ranges()
+	for i := range rs {
+		rs[i].Name = "map " + m.name
+		rs[i].ReadOnly = m.flags&FlagReadOnlyProg != 0
+	}
+	return rs
+}
+
+// Layout is where a map keeps its values, for code that looks them up without a call.
+type Layout struct {
+	Kind       LayoutKind
+	Values     uint64 // address of value 0 of CPU slot 0
+	Stride     uint64 // distance of one value from the next
+	PerCPU     uint64 // distance of one CPU slot's values from the next one's
+	MaxEntries uint32
+	ProgArray  *rt.ProgArray // of a program array
+}
+
+// LayoutKind says how a key finds its value.
+type LayoutKind uint8
+
+// The layouts.
+const (
+	LayoutOther LayoutKind = iota // call the helper
+	LayoutArray
+	LayoutPerCPUArray
+	LayoutProgArray
+)
+
+// Layout returns the map's layout. It does not change while the map is held.
+func (m *Map) Layout() Layout {
+	switch s := m.store.(type) {
+	case *array:
+		l := Layout{
+			Kind: LayoutArray, Values: uint64(s.m.addr(0)), Stride: uint64(s.stride), PerCPU: uint64(s.perCPU),
+			MaxEntries: s.maxEntries,
+		}
+		if m.typ == ebpf.PerCPUArray {
+			l.Kind = LayoutPerCPUArray
+		}
+		return l
+	case *progArray:
+		return Layout{Kind: LayoutProgArray, Values: uint64(memOf(s.region).addr(0)), Stride: 8, MaxEntries: s.max, ProgArray: s.arr}
+	}
+	return Layout{MaxEntries: m.maxEntries}
+}
+
+// Contents returns a copy of value 0 of a frozen array that programs cannot write either: constants, as far as the
+// verifier is concerned. It is nil for any other map.
+func (m *Map) Contents() []byte {
+	s, ok := m.store.(*array)
+	if !ok || m.typ != ebpf.Array || !m.frozen.Load() || m.flags&FlagReadOnlyProg == 0 {
+		return nil
+	}
+	return append([]byte(nil), s.m.bytes(0, s.valueSize)...)
+}
+
+// BindTailCaller checks, for a program array, that programs of this kind may tail-call through it; the first caller
+// decides the kind. Other maps accept anything.
+func (m *Map) BindTailCaller(kind string) bool {
+	p, ok := m.store.(*progArray)
+	return !ok || p.bind(kind)
+}
+
+// Bytes is direct access to an array's elements, for global variables: offset off into value 0, n bytes. ok is false if
+// the map is no array or the range is outside of it. The memory is shared with running programs.
+func (m *Map) Bytes(off, n uint32) (b []byte, ok bool) {
+	s, isArray := m.store.(*array)
+	if !isArray || m.typ != ebpf.Array || uint64(off)+uint64(n) > uint64(s.valueSize) {
+		return nil, false
+	}
+	return s.m.bytes(int(off), int(n)), true
+}
