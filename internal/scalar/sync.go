@@ -14,6 +14,9 @@ type unsigned interface{ ~uint8 | ~uint32 | ~uint64 }
 // Sync lets the five descriptions learn from each other (reg_bounds_sync). Afterwards each holds what it held, or
 // less. Three rounds of deduction, as the kernel has them, do not always reach the fixed point.
 func (s *Scalar) Sync() {
+	if s.IsConst() && *s == Const(s.Var.Value) {
+		return // the most frequent case learns nothing
+	}
 	s.boundsFromVar()
 	for range 3 {
 		s.deduce32From64()
