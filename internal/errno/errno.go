@@ -17,6 +17,7 @@ const (
 	ENOENT     Errno = 2
 	E2BIG      Errno = 7
 	ENOMEM     Errno = 12
+	EACCES     Errno = 13
 	EFAULT     Errno = 14
 	EBUSY      Errno = 16
 	EEXIST     Errno = 17
@@ -36,6 +37,7 @@ var table = map[Errno]info{
 	EPERM:      {"EPERM", "operation not permitted", syscall.EPERM},
 	ENOENT:     {"ENOENT", "no such file or directory", syscall.ENOENT},
 	E2BIG:      {"E2BIG", "argument list too long", syscall.E2BIG},
+	EACCES:     {"EACCES", "permission denied", syscall.EACCES},
 	ENOMEM:     {"ENOMEM", "cannot allocate memory", syscall.ENOMEM},
 	EFAULT:     {"EFAULT", "bad address", syscall.EFAULT},
 	EBUSY:      {"EBUSY", "device or resource busy", syscall.EBUSY},
