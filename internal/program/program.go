@@ -72,6 +72,9 @@ type Map struct {
 	Contents   []byte
 	Inner      *Map // template of a map in map
 	Key, Value btf.Type
+	// Source is what Options.Map gave for a map that is not one of the collection's: the caller's own value to bind it
+	// by. Two maps of equal name and different Source are different maps.
+	Source any
 }
 
 // Kfunc is a kernel function that the program calls by name.

@@ -1,0 +1,173 @@
+package object
+
+import (
+	"bytes"
+	"debug/elf"
+	"fmt"
+	"sort"
+	"strings"
+
+	"github.com/skep-bpf/skep/internal/isa"
+)
+
+// rawObject is what the ELF pass finds.
+type rawObject struct {
+	functions []Function
+	undefined []Extern
+	// padded are the program sections whose functions do not follow each other without gaps: there cilium/ebpf
+	// v0.22 counts instructions wrongly.
+	padded  map[string]bool
+	ignored []string // see soften
+}
+
+// readELF checks the limits that keep later stages from using unbounded memory, and collects functions and externs.
+func readELF(data []byte, opt Options) (*rawObject, error) {
+	f, err := elf.NewFile(bytes.NewReader(data))
+	if err != nil {
+		return nil, err
+	}
+	if f.Class != elf.ELFCLASS64 {
+		return nil, fmt.Errorf("ELF class %v: BPF objects are 64-bit", f.Class)
+	}
+	if f.Type != elf.ET_REL {
+		return nil, fmt.Errorf("ELF type %v: not a relocatable object", f.Type)
+	}
+	if f.Machine != elf.EM_BPF && f.Machine != elf.EM_NONE {
+		return nil, fmt.Errorf("ELF machine %v: not BPF", f.Machine)
+	}
+	if err := checkSections(f, opt); err != nil {
+		return nil, err
+	}
+	symbols, err := f.Symbols()
+	if err != nil {
+		return nil, fmt.Errorf("symbols: %w", err)
+	}
+	raw := &rawObject{padded: map[string]bool{}}
+	for i, sec := range f.Sections {
+		if sec.Type == elf.SHT_PROGBITS && sec.Flags&elf.SHF_EXECINSTR != 0 && sec.Size > 0 {
+			if err := raw.addSection(f, elf.SectionIndex(i), symbols); err != nil {
+				return nil, fmt.Errorf("section %s: %w", sec.Name, err)
+			}
+		}
+	}
+	for _, s := range symbols {
+		if s.Section == elf.SHN_UNDEF && s.Name != "" {
+			raw.undefined = append(raw.undefined, Extern{Name: s.Name, Weak: elf.ST_BIND(s.Info) == elf.STB_WEAK})
+		}
+	}
+	return raw, raw.checkFlattened()
+}
+
+func checkSections(f *elf.File, opt Options) error {
+	zeroed := uint64(0)
+	for _, sec := range f.Sections {
+		if sec.Flags&elf.SHF_COMPRESSED != 0 && !strings.HasPrefix(sec.Name, ".debug") {
+			return fmt.Errorf("section %s: compressed", sec.Name)
+		}
+		if sec.Type == elf.SHT_NOBITS {
+			zeroed += min(sec.Size, 1<<40)
+		}
+		if zeroed > uint64(opt.MaxData) {
+			return fmt.Errorf("section %s: %d bytes of zeroed data, the limit is %d", sec.Name, zeroed, opt.MaxData)
+		}
+	}
+	return nil
+}
+
+// addSection collects the functions of one program section.
+func (raw *rawObject) addSection(f *elf.File, index elf.SectionIndex, symbols []elf.Symbol) error {
+	sec := f.Sections[index]
+	code, err := sec.Data()
+	if err != nil {
+		return err
+	}
+	relocated := relocations(f, index)
+	byOffset := map[uint64]elf.Symbol{} // of two symbols at one place the later one counts, as cilium has it
+	for _, s := range symbols {
+		if s.Section == index && s.Name != "" && isFunction(s) {
+			byOffset[s.Value] = s
+		}
+	}
+	syms := make([]elf.Symbol, 0, len(byOffset))
+	for _, s := range byOffset {
+		syms = append(syms, s)
+	}
+	sort.Slice(syms, func(i, j int) bool { return syms[i].Value < syms[j].Value })
+	next := uint64(0)
+	for _, s := range syms {
+		if s.Value > uint64(len(code)) || s.Size > uint64(len(code))-s.Value {
+			return fmt.Errorf("function %s: [%d, +%d) lies outside of %d bytes", s.Name, s.Value, s.Size, len(code))
+		}
+		insns, err := isa.Decode(code[s.Value:s.Value+s.Size], f.ByteOrder)
+		if err != nil {
+			return fmt.Errorf("function %s at offset %d: %w", s.Name, s.Value, err)
+		}
+		if s.Value != next {
+			raw.padded[sec.Name] = true
+		}
+		next = s.Value + s.Size
+		raw.functions = append(raw.functions, function(s, sec.Name, insns, relocated))
+	}
+	return nil
+}
+
+// isFunction tells functions from labels: old compilers give both no type.
+func isFunction(s elf.Symbol) bool {
+	switch elf.ST_TYPE(s.Info) {
+	case elf.STT_FUNC:
+		return true
+	case elf.STT_NOTYPE:
+		return elf.ST_BIND(s.Info) != elf.STB_LOCAL
+	}
+	return false
+}
+
+func function(s elf.Symbol, section string, insns []isa.Insn, relocated map[uint64]bool) Function {
+	bind, vis := elf.ST_BIND(s.Info), elf.ST_VISIBILITY(s.Other)
+	fn := Function{
+		Name: s.Name, Section: section, Offset: s.Value, Insns: insns,
+		Global: bind != elf.STB_LOCAL, Weak: bind == elf.STB_WEAK,
+		Hidden:    vis == elf.STV_HIDDEN || vis == elf.STV_INTERNAL,
+		Relocated: map[int]bool{},
+	}
+	for slot := range insns {
+		if relocated[s.Value+uint64(slot)*isa.InsnSize] {
+			fn.Relocated[slot] = true
+		}
+	}
+	return fn
+}
+
+// relocations returns the offsets in a section that relocations patch.
+func relocations(f *elf.File, index elf.SectionIndex) map[uint64]bool {
+	offsets := map[uint64]bool{}
+	for _, sec := range f.Sections {
+		if sec.Type != elf.SHT_REL || elf.SectionIndex(sec.Info) != index {
+			continue
+		}
+		data, err := sec.Data()
+		if err != nil {
+			continue // cilium's reader reports it
+		}
+		for ; len(data) >= 16; data = data[16:] {
+			offsets[f.ByteOrder.Uint64(data)] = true
+		}
+	}
+	return offsets
+}
+
+// checkFlattened bounds the work of linking: each program gets a copy of every function that it reaches, so that a
+// small file with many programs and much shared code could ask for any amount of memory.
+func (raw *rawObject) checkFlattened() error {
+	programs, insns := 0, 0
+	for i := range raw.functions {
+		insns += len(raw.functions[i].Insns)
+		if raw.functions[i].Section != ".text" {
+			programs++
+		}
+	}
+	if programs*insns > maxFlattened {
+		return fmt.Errorf("%d programs that may share %d instructions: more than %d together", programs, insns, maxFlattened)
+	}
+	return nil
+}

@@ -1,0 +1,71 @@
+package program
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/asm"
+	"github.com/cilium/ebpf/btf"
+)
+
+// relocateTypes resolves CO-RE relocations against the BTF of the options or of the host. A relocation without a
+// counterpart there poisons its instruction, as libbpf does: the verifier rejects it where it is reached.
+func (b *builder) relocateTypes() error {
+	var relos []*btf.CORERelocation
+	var at []*asm.Instruction
+	for i := range b.insns {
+		if r := btf.CORERelocationMetadata(&b.insns[i]); r != nil {
+			relos, at = append(relos, r), append(at, &b.insns[i])
+		}
+	}
+	if len(relos) == 0 {
+		return nil
+	}
+	kernel := b.opt.KernelTypes
+	if kernel == nil {
+		var err error
+		if kernel, err = btf.LoadKernelSpec(); err != nil {
+			return fmt.Errorf("%d CO-RE relocations and no BTF of a kernel to resolve them by: none was given and this host has none: %w", len(relos), err)
+		}
+	}
+	order := b.ps.ByteOrder
+	if order == nil {
+		order = hostOrder()
+	}
+	fixups, err := btf.CORERelocate(relos, append([]*btf.Spec{kernel}, b.opt.ExtraTypes...), order, localTypeIDs(b.cs))
+	if err != nil {
+		return fmt.Errorf("CO-RE: %w", err)
+	}
+	if len(fixups) != len(at) {
+		return errors.New("CO-RE: relocations and results differ in number")
+	}
+	for i := range fixups {
+		if err := fixups[i].Apply(at[i]); err != nil {
+			return fmt.Errorf("CO-RE: %v: %w", relos[i], err)
+		}
+	}
+	return nil
+}
+
+// localTypeIDs numbers local types for relocations that ask for them: by the collection's BTF, else by order of use.
+func localTypeIDs(cs *ebpf.CollectionSpec) func(btf.Type) (btf.TypeID, error) {
+	var fresh btf.Builder
+	return func(t btf.Type) (btf.TypeID, error) {
+		if cs != nil && cs.Types != nil {
+			if id, err := cs.Types.TypeID(t); err == nil {
+				return id, nil
+			}
+		}
+		return fresh.Add(t)
+	}
+}
+
+// hostOrder is the host's byte order as one of the two values that cilium/ebpf compares with.
+func hostOrder() binary.ByteOrder {
+	if binary.NativeEndian.Uint16([]byte{0, 1}) == 1 {
+		return binary.BigEndian
+	}
+	return binary.LittleEndian
+}
