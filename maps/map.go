@@ -47,9 +47,10 @@ type Map struct {
 	frozen   atomic.Bool
 	freezeMu sync.RWMutex // writers from Go hold it for reading; Freeze for writing
 
-	closed atomic.Bool
-	refs   atomic.Int64
-	store  store
+	closed  atomic.Bool
+	refs    atomic.Int64
+	store   store
+	regions []rt.Region // does not change
 }
 
 // PossibleCPUs returns the number of values an element of a per-CPU map has: one for each program that can run at a
@@ -93,6 +94,11 @@ func NewWithOptions(spec *ebpf.MapSpec, opts Options) (*Map, error) {
 	}
 	if m.store, err = newStore(s, limit); err != nil {
 		return nil, fmt.Errorf("map create: %w", err)
+	}
+	m.regions = m.store.ranges()
+	for i := range m.regions {
+		m.regions[i].Name = "map " + m.name
+		m.regions[i].ReadOnly = m.flags&FlagReadOnlyProg != 0
 	}
 	m.refs.Store(1)
 	if err := register(m); err != nil {
@@ -232,13 +238,21 @@ func (m *Map) hold() error {
 	if m.closed.Load() {
 		return fmt.Errorf("map %s: %w", m.name, ErrClosed)
 	}
+	if !m.holdMemory() {
+		return fmt.Errorf("map %s: %w", m.name, ErrClosed)
+	}
+	return nil
+}
+
+// holdMemory is hold that also succeeds after Close, as long as some program holds the map.
+func (m *Map) holdMemory() bool {
 	for {
 		n := m.refs.Load()
 		if n <= 0 {
-			return fmt.Errorf("map %s: %w", m.name, ErrClosed)
+			return false
 		}
 		if m.refs.CompareAndSwap(n, n+1) {
-			return nil
+			return true
 		}
 	}
 }

@@ -1,6 +1,10 @@
 package maps
 
 import (
+	"bytes"
+	"encoding/binary"
+	"slices"
+
 	"github.com/cilium/ebpf"
 
 	"github.com/skep-bpf/skep/internal/errno"
@@ -25,12 +29,7 @@ func (m *Map) DeleteElem(key []byte) errno.Errno { return m.store.delete(key) }
 
 // Regions returns the memory that a program can reach through the map, for engines that check accesses.
 func (m *Map) Regions() []rt.Region {
-	rs := m.store.ranges()
-	for i := range rs {
-		rs[i].Name = "map " + m.name
-		rs[i].ReadOnly = m.flags&FlagReadOnlyProg != 0
-	}
-	return rs
+	return slices.Clone(m.regions)
 }
 
 // Layout is where a map keeps its values, for code that looks them up without a call.
@@ -87,6 +86,43 @@ func (m *Map) Contents() []byte {
 func (m *Map) BindTailCaller(kind string) bool {
 	p, ok := m.store.(*progArray)
 	return !ok || p.bind(kind)
+}
+
+// RedirectTarget returns the first word of a redirect map's entry (interface, queue size), and whether it exists.
+func (m *Map) RedirectTarget(key uint64) (first uint32, ok bool) {
+	var k [4]byte
+	if key != uint64(uint32(key)) {
+		return 0, false
+	}
+	binary.NativeEndian.PutUint32(k[:], uint32(key))
+	addr := m.store.lookup(k[:], 0)
+	if addr == 0 {
+		return 0, false
+	}
+	return binary.NativeEndian.Uint32(rt.Mem(uint64(addr), 4)), true
+}
+
+// CopyAt copies up to n bytes at addr out of whichever map's values hold it; nil if none does. It looks at all maps of the
+// process and is meant for rare uses. A map that is freed at the same time counts as none.
+func CopyAt(addr uint64, n int) []byte {
+	p := registry.table.Load()
+	if p == nil {
+		return nil
+	}
+	for _, m := range *p {
+		if m == nil {
+			continue
+		}
+		for _, g := range m.regions {
+			if !g.Contains(addr, 1) || !m.holdMemory() {
+				continue
+			}
+			b := bytes.Clone(rt.Mem(addr, int(min(uint64(n), g.Base+g.Size-addr))))
+			_ = m.unhold()
+			return b
+		}
+	}
+	return nil
 }
 
 // Bytes is direct access to an array's elements, for global variables: offset off into value 0, n bytes. ok is false if

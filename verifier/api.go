@@ -11,8 +11,6 @@ import (
 	"time"
 
 	"github.com/cilium/ebpf"
-
-	"github.com/skep-bpf/skep/internal/program"
 )
 
 // Log levels, as BPF_PROG_LOAD has them. They can be combined by or.
@@ -60,6 +58,11 @@ type Result struct {
 	Stats Stats
 	Insns []InsnFact // one per slot
 	Funcs []FuncFact // one per function
+	// MaxCtx is the end of the last context byte that the program accesses: a context must be at least that long
+	// where its size is not fixed by the program type (syscall, raw tracepoint).
+	MaxCtx int
+	// MaxPacket is the offset of the last packet byte that the program accesses directly.
+	MaxPacket int
 }
 
 // PtrKind says what kind of pointer a load, store or atomic goes through. An instruction has one kind on all paths.
@@ -98,8 +101,6 @@ type InsnFact struct {
 	// ConstKey is the known value of the 4-byte key of an array lookup, valid if HasConstKey.
 	ConstKey    uint32
 	HasConstKey bool
-	// Zext32 is set on an instruction that writes a 32-bit subregister whose upper half may be read later.
-	Zext32 bool
 	// TailCallIndex is the constant index of a bpf_tail_call, -1 if unknown.
 	TailCallIndex int32
 }
@@ -153,6 +154,7 @@ const (
 	ArgSocket         // PTR_TO_SOCKET only
 	ArgConstStr       // a NUL-terminated string in a read-only map
 	ArgConstAllocSize
+	ArgWriteMem // initialised memory that the helper also writes (ARG_PTR_TO_MEM without MEM_RDONLY); its size is the next argument
 )
 
 // HelperArg is one argument of a helper.
@@ -193,5 +195,3 @@ func (h *HelperProto) For(t ebpf.ProgramType) bool {
 	}
 	return false
 }
-
-var _ = program.Program{}

@@ -13,7 +13,10 @@ type Run struct {
 	Env      *Env    // what the collection or the caller supplies
 	Err      error   // set by a helper to stop the run with an error
 	Redirect Redirect
-	CtxLen   int // bytes at Ctx that the program may touch; 0 means progtype.BlockSize
+	// Stack is the memory of the program's stack frames, which a helper may read where a program gives it an address
+	// that the verifier did not check (%s). Engines set it; empty: such addresses cannot be read.
+	Stack  Region
+	CtxLen int // bytes at Ctx that the program may touch; 0 means progtype.BlockSize
 
 	mem   []Region
 	child *Run
@@ -33,6 +36,8 @@ type Redirect struct {
 type Env struct {
 	PIDTGID, UIDGID uint64
 	Comm            [16]byte
+	// Clock gives the time of bpf_ktime_get_ns and its kin in nanoseconds; nil means the host's clocks.
+	Clock func() uint64
 	// Printk receives the lines of bpf_trace_printk; nil discards them.
 	Printk func(line string)
 }
@@ -44,4 +49,6 @@ type Packet struct {
 	// NetOff is the distance from Data to the network header: 14 where Data is the Ethernet header, 0 where it is
 	// the network header. Legacy packet loads at negative offsets need it.
 	NetOff uintptr
+	// XDP: the packet is an XDP buffer, not a socket buffer.
+	XDP bool
 }

@@ -1,0 +1,60 @@
+package helpers
+
+import (
+	"github.com/skep-bpf/skep/internal/rt"
+	"github.com/skep-bpf/skep/maps"
+	"github.com/skep-bpf/skep/verifier"
+)
+
+// Helpers on maps. The verifier proves argument 1 to be a map of the program, keys and values to be initialised memory of
+// the map's key and value size.
+
+var _ = define(
+	Helper{Proto: proto{
+		ID: 1, Name: "map_lookup_elem", Ret: verifier.RetMapValueOrNull, PktAccess: true,
+		Args: args{arg(verifier.ArgConstMapPtr), arg(verifier.ArgMapKey)},
+	}, Fn: mapLookupElem},
+	Helper{Proto: proto{
+		ID: 2, Name: "map_update_elem", PktAccess: true,
+		Args: args{arg(verifier.ArgConstMapPtr), arg(verifier.ArgMapKey), arg(verifier.ArgMapValue), arg(verifier.ArgAnything)},
+	}, Fn: mapUpdateElem},
+	Helper{Proto: proto{
+		ID: 3, Name: "map_delete_elem", PktAccess: true,
+		Args: args{arg(verifier.ArgConstMapPtr), arg(verifier.ArgMapKey)},
+	}, Fn: mapDeleteElem},
+	Helper{Proto: proto{
+		ID: 195, Name: "map_lookup_percpu_elem", Ret: verifier.RetMapValueOrNull, PktAccess: true,
+		Args: args{arg(verifier.ArgConstMapPtr), arg(verifier.ArgMapKey), arg(verifier.ArgAnything)},
+	}, Fn: mapLookupPerCPUElem},
+	// A tail call never comes back if it succeeds, so engines have it as an instruction. The program it goes to may change
+	// the packet, so packet pointers do not outlive a call that failed (since 6.13).
+	Helper{Proto: proto{
+		ID: 12, Name: "tail_call", Ret: verifier.RetVoid, ChangesPacket: true,
+		Args: args{arg(verifier.ArgCtx), arg(verifier.ArgConstMapPtr), arg(verifier.ArgAnything)},
+	}},
+)
+
+func mapLookupElem(r *rt.Run, a *[12]uint64) uint64 {
+	m := maps.FromHandle(a[0])
+	return uint64(m.LookupElem(rt.Mem(a[1], int(m.KeySize())), r.CPU))
+}
+
+// mapLookupPerCPUElem gives another CPU slot's value, NULL for a slot that does not exist.
+func mapLookupPerCPUElem(r *rt.Run, a *[12]uint64) uint64 {
+	m := maps.FromHandle(a[0])
+	cpu := uint32(a[2])
+	if uint64(cpu) >= uint64(rt.CPUs()) {
+		return 0
+	}
+	return uint64(m.LookupElem(rt.Mem(a[1], int(m.KeySize())), int(cpu)))
+}
+
+func mapUpdateElem(r *rt.Run, a *[12]uint64) uint64 {
+	m := maps.FromHandle(a[0])
+	return m.UpdateElem(rt.Mem(a[1], int(m.KeySize())), rt.Mem(a[2], int(m.ValueSize())), a[3], r.CPU).R0()
+}
+
+func mapDeleteElem(r *rt.Run, a *[12]uint64) uint64 {
+	m := maps.FromHandle(a[0])
+	return m.DeleteElem(rt.Mem(a[1], int(m.KeySize()))).R0()
+}

@@ -1,0 +1,82 @@
+package helpers
+
+import (
+	"math/rand/v2"
+
+	"github.com/cilium/ebpf"
+
+	"github.com/skep-bpf/skep/internal/errno"
+	"github.com/skep-bpf/skep/internal/rt"
+	"github.com/skep-bpf/skep/verifier"
+)
+
+// Time, processor, random numbers and the current task. The task is what the caller put into the run's Env: a program in
+// user space has none of its own.
+
+var _ = define(
+	Helper{Proto: proto{ID: 5, Name: "ktime_get_ns"}, Fn: ktimeGetNS},
+	Helper{Proto: proto{ID: 125, Name: "ktime_get_boot_ns"}, Fn: ktimeGetBootNS},
+	Helper{Proto: proto{ID: 160, Name: "ktime_get_coarse_ns", ProgTypes: coarseTypes}, Fn: ktimeGetCoarseNS},
+	Helper{Proto: proto{ID: 208, Name: "ktime_get_tai_ns"}, Fn: ktimeGetTAINS},
+	Helper{Proto: proto{ID: 7, Name: "get_prandom_u32"}, Fn: getPrandomU32},
+	Helper{Proto: proto{ID: 8, Name: "get_smp_processor_id"}, Fn: getSMPProcessorID},
+	Helper{Proto: proto{ID: 14, Name: "get_current_pid_tgid"}, Fn: getCurrentPIDTGID},
+	Helper{Proto: proto{ID: 15, Name: "get_current_uid_gid"}, Fn: getCurrentUIDGID},
+	Helper{Proto: proto{
+		ID: 16, Name: "get_current_comm",
+		Args: args{arg(verifier.ArgUninitMem), arg(verifier.ArgConstSize)},
+	}, Fn: getCurrentComm},
+)
+
+// Tracing programs have no coarse clock.
+var coarseTypes = types(tcTypes, xdpTypes, lwtTypes, only(ebpf.SocketFilter, ebpf.CGroupSKB, ebpf.CGroupSock, ebpf.SockOps,
+	ebpf.SkSKB, ebpf.SkMsg, ebpf.CGroupSockAddr, ebpf.SkReuseport, ebpf.FlowDissector, ebpf.CGroupSysctl, ebpf.SkLookup))
+
+func clock(r *rt.Run, c clockID) uint64 {
+	if r.Env != nil && r.Env.Clock != nil {
+		return r.Env.Clock()
+	}
+	return hostClock(c)
+}
+
+func ktimeGetNS(r *rt.Run, _ *[12]uint64) uint64     { return clock(r, clockMonotonic) }
+func ktimeGetBootNS(r *rt.Run, _ *[12]uint64) uint64 { return clock(r, clockBoot) }
+func ktimeGetTAINS(r *rt.Run, _ *[12]uint64) uint64  { return clock(r, clockTAI) }
+
+// The coarse clock is the fine one without the digits below a 4 ms tick: reading it is no cheaper here.
+func ktimeGetCoarseNS(r *rt.Run, _ *[12]uint64) uint64 {
+	const tick = 4_000_000
+	t := clock(r, clockMonotonic)
+	return t - t%tick
+}
+
+func getPrandomU32(*rt.Run, *[12]uint64) uint64 { return uint64(rand.Uint32()) }
+
+func getSMPProcessorID(r *rt.Run, _ *[12]uint64) uint64 { return uint64(r.CPU) }
+
+func getCurrentPIDTGID(r *rt.Run, _ *[12]uint64) uint64 {
+	if r.Env == nil {
+		return 0
+	}
+	return r.Env.PIDTGID
+}
+
+func getCurrentUIDGID(r *rt.Run, _ *[12]uint64) uint64 {
+	if r.Env == nil {
+		return 0
+	}
+	return r.Env.UIDGID
+}
+
+// getCurrentComm fills the whole buffer: the name, cut to leave room for a NUL, and NULs behind it (strscpy_pad).
+func getCurrentComm(r *rt.Run, a *[12]uint64) uint64 {
+	buf := rt.Mem(a[0], int(uint32(a[1])))
+	clear(buf)
+	if r.Env == nil {
+		return errno.EINVAL.R0() // no current task
+	}
+	for i := 0; i < len(buf)-1 && i < len(r.Env.Comm) && r.Env.Comm[i] != 0; i++ {
+		buf[i] = r.Env.Comm[i]
+	}
+	return 0
+}
