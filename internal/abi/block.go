@@ -22,6 +22,7 @@ const (
 	BlockFaultPC  = 200
 	BlockFaultAdr = 208
 	BlockFaultSP  = 216
+	BlockSeq      = 224 // runs started on this block
 	BlockSize     = 256
 )
 
@@ -30,6 +31,7 @@ const (
 	ExitReturn      = 0
 	ExitYield       = 1
 	ExitFault       = 2
+	ExitRunning     = 3 // it has not left
 	ExitFirstHandle = 16
 )
 

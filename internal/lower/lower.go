@@ -42,6 +42,9 @@ func Lower(p *program.Program, res *verifier.Result, env *Env) (*ir.Program, err
 		}
 	}
 	l.patch()
+	if !env.Exact {
+		eliminate(l.out)
+	}
 	if err := ir.Check(l.out); err != nil {
 		return nil, err
 	}

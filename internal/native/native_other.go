@@ -1,3 +1,5 @@
+//go:build !(linux && amd64)
+
 package native
 
 import (
@@ -32,3 +34,6 @@ func (c *Code) Close() error { return nil }
 
 // Text returns the machine code, nil if there is none.
 func (c *Code) Text() []byte { return nil }
+
+// PCAt returns the BPF instruction that the code at off belongs to, -1 if none.
+func (c *Code) PCAt(off int) int { return -1 }

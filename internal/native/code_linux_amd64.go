@@ -1,0 +1,154 @@
+package native
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+
+	"github.com/skep-bpf/skep/internal/ir"
+	"github.com/skep-bpf/skep/internal/jit/amd64"
+	"github.com/skep-bpf/skep/internal/rt"
+)
+
+// Supported returns nil if this process can run compiled programs, else why not.
+func Supported() error { return start() }
+
+// Code is a compiled program. It implements rt.Executable.
+type Code struct {
+	name string
+	jit  *amd64.Code
+	addr uintptr
+	size int
+	tgt  rt.Target
+}
+
+var _ rt.Executable = (*Code)(nil)
+
+// loaded is all code by address, for faults.
+var loaded struct {
+	mu    sync.Mutex
+	codes []*Code // ordered by addr
+}
+
+// Load compiles programs and maps their code, packed together. The programs' maps must outlive the code.
+func Load(progs ...*ir.Program) ([]*Code, error) {
+	if err := start(); err != nil {
+		return nil, err
+	}
+	out := make([]*Code, len(progs))
+	var all []byte
+	offs := make([]int, len(progs))
+	for i, p := range progs {
+		j, err := amd64.Compile(p, features)
+		if err != nil {
+			return nil, err
+		}
+		if j.Depth > maxDepth {
+			return nil, fmt.Errorf("program %s: needs %d bytes of machine stack, at most %d are allowed", p.Name, j.Depth, maxDepth)
+		}
+		for len(all)%textUnit != 0 {
+			all = append(all, fillByte)
+		}
+		offs[i] = len(all)
+		all = append(all, j.Text...)
+		out[i] = &Code{name: p.Name, jit: j, size: len(j.Text)}
+	}
+	reap()
+	base, err := text.add(all)
+	if err != nil {
+		return nil, fmt.Errorf("%d programs of %d bytes: %w", len(progs), len(all), err)
+	}
+	loaded.mu.Lock()
+	defer loaded.mu.Unlock()
+	for i, c := range out {
+		c.addr = base + uintptr(offs[i])
+		c.tgt.Entry = uint64(c.addr) + uint64(c.jit.Funcs[0])
+		c.jit.Text = text.bytes(c.addr, c.size)
+		k, _ := slices.BinarySearchFunc(loaded.codes, c.addr, byAddr)
+		loaded.codes = slices.Insert(loaded.codes, k, c)
+	}
+	return out, nil
+}
+
+func byAddr(c *Code, addr uintptr) int {
+	if c.addr < addr {
+		return -1
+	} else if c.addr > addr {
+		return 1
+	}
+	return 0
+}
+
+// find returns the program whose code holds pc, nil if none does.
+func find(pc uintptr) *Code {
+	loaded.mu.Lock()
+	defer loaded.mu.Unlock()
+	k, exact := slices.BinarySearchFunc(loaded.codes, pc, byAddr)
+	if !exact {
+		k--
+	}
+	if k < 0 || k >= len(loaded.codes) || pc >= loaded.codes[k].addr+uintptr(loaded.codes[k].size) {
+		return nil
+	}
+	return loaded.codes[k]
+}
+
+// Target returns what a program array holds for this program.
+func (c *Code) Target() *rt.Target { return &c.tgt }
+
+// Text returns the machine code as it lies in memory. It is valid until Close.
+func (c *Code) Text() []byte { return c.jit.Text }
+
+// PCAt returns the BPF instruction that the code at off belongs to, -1 if none.
+func (c *Code) PCAt(off int) int { return c.jit.PCAt(off) }
+
+// Close frees the code, at once or when the runs that may still be in it have ended.
+func (c *Code) Close() error {
+	loaded.mu.Lock()
+	k, ok := slices.BinarySearchFunc(loaded.codes, c.addr, byAddr)
+	if ok && loaded.codes[k] == c {
+		loaded.codes = slices.Delete(loaded.codes, k, k+1)
+	} else {
+		ok = false
+	}
+	loaded.mu.Unlock()
+	if !ok {
+		return nil // closed before
+	}
+	c.jit.Text = nil
+	retire(c.addr, c.size)
+	return nil
+}
+
+// Exec runs the program; see rt.Executable.
+func (c *Code) Exec(ctx context.Context, r *rt.Run) (uint64, error) {
+	b, err := blockFor(r)
+	if err != nil {
+		return 0, fmt.Errorf("program %s: %w", c.name, err)
+	}
+	b.code, b.ctx = uintptr(c.tgt.Entry), r.Ctx
+	b.poll, b.tailCnt = 0, 0
+	if ctx != nil && ctx.Done() != nil {
+		return c.cancellable(ctx, r, b)
+	}
+	enter(b)
+	if b.exit == exitReturn {
+		return b.ret, nil
+	}
+	return c.serve(ctx, r, b)
+}
+
+// cancellable is Exec where ctx can end.
+func (c *Code) cancellable(ctx context.Context, r *rt.Run, b *block) (uint64, error) {
+	if err := ctx.Err(); err != nil {
+		return 0, fmt.Errorf("program %s: not started: %w", c.name, err)
+	}
+	stop := context.AfterFunc(ctx, func() { requestPoll(b) })
+	defer stop()
+	enter(b)
+	if b.exit == exitReturn {
+		return b.ret, nil
+	}
+	return c.serve(ctx, r, b)
+}

@@ -1,0 +1,26 @@
+package native
+
+import "github.com/skep-bpf/skep/internal/jit/amd64"
+
+// enter starts the program that b is set up for; it returns when the program has returned or left (b.exit).
+//
+//go:noescape
+func enter(b *block)
+
+// resume continues a program that left, with b.ret as the result of the host function.
+//
+//go:noescape
+func resume(b *block)
+
+// stubs returns the addresses that generated code calls to leave.
+func stubs() (host, many, yieldAt uintptr)
+
+// cpuid returns what the processor says of itself (Intel SDM volume 2, CPUID).
+func cpuid(leaf, sub uint32) (bx, cx uint32)
+
+// features are the instructions beyond the base set that this processor has.
+var features = func() amd64.Options {
+	_, c1 := cpuid(1, 0)
+	b7, _ := cpuid(7, 0)
+	return amd64.Options{MOVBE: c1>>22&1 != 0, BMI2: b7>>8&1 != 0}
+}()

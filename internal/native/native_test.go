@@ -1,0 +1,181 @@
+//go:build linux && amd64
+
+package native
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+	"unsafe"
+
+	"github.com/skep-bpf/skep/internal/abi"
+	"github.com/skep-bpf/skep/internal/ir"
+	"github.com/skep-bpf/skep/internal/rt"
+)
+
+// TestBlock holds together the three places that know the context block: abi, the Go structure, the assembly.
+func TestBlock(t *testing.T) {
+	var b block
+	for _, o := range []struct {
+		name      string
+		got, want uintptr
+	}{
+		{"goSP", unsafe.Offsetof(b.goSP), abi.BlockGoSP}, {"goBP", unsafe.Offsetof(b.goBP), abi.BlockGoBP},
+		{"sp", unsafe.Offsetof(b.sp), abi.BlockSP}, {"exit", unsafe.Offsetof(b.exit), abi.BlockExit},
+		{"ret", unsafe.Offsetof(b.ret), abi.BlockRet}, {"poll", unsafe.Offsetof(b.poll), abi.BlockPoll},
+		{"cpu", unsafe.Offsetof(b.cpu), abi.BlockCPU}, {"tailCnt", unsafe.Offsetof(b.tailCnt), abi.BlockTailCnt},
+		{"callHost", unsafe.Offsetof(b.callHost), abi.BlockCallHost}, {"callMany", unsafe.Offsetof(b.callMany), abi.BlockCallMany},
+		{"yield", unsafe.Offsetof(b.yield), abi.BlockYield}, {"args", unsafe.Offsetof(b.args), abi.BlockArgs},
+		{"top", unsafe.Offsetof(b.top), abi.BlockTop}, {"code", unsafe.Offsetof(b.code), abi.BlockCode},
+		{"ctx", unsafe.Offsetof(b.ctx), abi.BlockCtx}, {"faultPC", unsafe.Offsetof(b.faultPC), abi.BlockFaultPC},
+		{"faultAddr", unsafe.Offsetof(b.faultAddr), abi.BlockFaultAdr}, {"faultSP", unsafe.Offsetof(b.faultSP), abi.BlockFaultSP},
+		{"seq", unsafe.Offsetof(b.seq), abi.BlockSeq},
+		// The numbers in tramp_amd64.s and signal_linux_amd64.s.
+		{"GOSP", abi.BlockGoSP, 0}, {"GOBP", abi.BlockGoBP, 8}, {"NATSP", abi.BlockSP, 16}, {"EXIT", abi.BlockExit, 24},
+		{"RESULT", abi.BlockRet, 32}, {"poll in onPreempt", abi.BlockPoll, 40}, {"args in ARGS6", abi.BlockArgs, 80},
+		{"TOP", abi.BlockTop, 176}, {"CODE", abi.BlockCode, 184}, {"CTX", abi.BlockCtx, 192}, {"SEQ", abi.BlockSeq, 224},
+		{"pc in onFault", abi.BlockFaultPC, 200}, {"addr in onFault", abi.BlockFaultAdr, 208}, {"sp in onFault", abi.BlockFaultSP, 216},
+		{"SLOT_MASK", slotSize, 524288}, {"SLOT_BLOCK", slotSize - blockPage, 520192},
+		{"size", max(unsafe.Sizeof(b), abi.BlockSize), abi.BlockSize},
+	} {
+		if o.got != o.want {
+			t.Errorf("%s at %d, want %d", o.name, o.got, o.want)
+		}
+	}
+}
+
+func prog(name string, insns ...ir.Insn) *ir.Program {
+	return &ir.Program{Name: name, Insns: insns, Funcs: []ir.Func{{Name: name, End: len(insns), Stack: 512, OutArgs: 7}}}
+}
+
+func load(t testing.TB, p *ir.Program) *Code {
+	t.Helper()
+	c, err := Load(p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c[0].Close() })
+	return c[0]
+}
+
+func movImm(dst uint8, v int64) ir.Insn {
+	return ir.Insn{Op: ir.Mov, W: 8, Dst: dst, Imm: v, Flag: ir.FlagImm}
+}
+
+var exit = ir.Insn{Op: ir.Exit}
+
+func acquire(t testing.TB) *rt.Run {
+	r := rt.Acquire()
+	t.Cleanup(r.Release)
+	return r
+}
+
+func TestReturn(t *testing.T) {
+	c := load(t, prog("ret", movImm(0, 42), exit))
+	got, err := c.Exec(nil, acquire(t))
+	if got != 42 || err != nil {
+		t.Fatal(got, err)
+	}
+}
+
+func TestHostCall(t *testing.T) {
+	h := rt.Register(func(r *rt.Run, a *[12]uint64) (s uint64) {
+		for i, v := range a {
+			s += uint64(i+1) * v
+		}
+		return s
+	})
+	defer rt.Unregister(h)
+	var in []ir.Insn
+	want := uint64(0)
+	for i := range 5 {
+		in = append(in, movImm(uint8(i+1), int64(i+10)))
+		want += uint64(i+1) * uint64(i+10)
+	}
+	for i := 6; i <= 12; i++ {
+		in = append(in, ir.Insn{Op: ir.ArgStore, Sub: uint8(i), Imm: int64(-i), Flag: ir.FlagImm})
+		want -= uint64(i * i)
+	}
+	in = append(in, movImm(6, 1), ir.Insn{Op: ir.CallHost, Imm: int64(h), Sub: 12}, ir.Insn{Op: ir.Add, W: 8, Dst: 0, Src: 6}, exit)
+	got, err := load(t, prog("host", in...)).Exec(nil, acquire(t))
+	if got != want+1 || err != nil {
+		t.Fatal(got, want, err)
+	}
+}
+
+func TestHostPanicAndError(t *testing.T) {
+	boom := rt.Register(func(*rt.Run, *[12]uint64) uint64 { panic("boom") })
+	wrong := errors.New("wrong")
+	fail := rt.Register(func(r *rt.Run, _ *[12]uint64) uint64 { r.Err = wrong; return 0 })
+	defer rt.Unregister(boom)
+	defer rt.Unregister(fail)
+	r := rt.Acquire()
+	_, err := load(t, prog("boom", ir.Insn{Op: ir.CallHost, Imm: int64(boom), PC: 7}, exit)).Exec(nil, r)
+	if err == nil || err.Error() != "program boom: host function called at instruction 7 panicked: boom" {
+		t.Error(err)
+	}
+	if _, err = load(t, prog("fail", ir.Insn{Op: ir.CallHost, Imm: int64(fail)}, exit)).Exec(nil, r); !errors.Is(err, wrong) {
+		t.Error(err)
+	}
+	r.Release()
+}
+
+func TestFault(t *testing.T) {
+	c := load(t, prog("wild", movImm(1, 0x1230), ir.Insn{Op: ir.Load, W: 8, Dst: 0, Src: 1, Off: 4, PC: 5}, exit))
+	r := acquire(t)
+	for range 100 {
+		_, err := c.Exec(nil, r)
+		var f *rt.Fault
+		if !errors.As(err, &f) || f.Insn != 5 || f.Addr != 0x1234 || f.Program != "wild" {
+			t.Fatal(err)
+		}
+	}
+	var p *int
+	func() { // Go's own faults are still Go's
+		defer func() {
+			if recover() == nil {
+				t.Error("no panic")
+			}
+		}()
+		*p = 1
+	}()
+	if _, err := load(t, prog("trap", ir.Insn{Op: ir.Trap, PC: 3})).Exec(nil, r); err == nil {
+		t.Error("no fault")
+	}
+}
+
+func loop(name string, n int64) *ir.Program {
+	return prog(name,
+		movImm(0, 0), movImm(1, n),
+		ir.Insn{Op: ir.Yield},
+		ir.Insn{Op: ir.Add, W: 8, Dst: 0, Src: 1},
+		ir.Insn{Op: ir.Sub, W: 8, Dst: 1, Imm: 1, Flag: ir.FlagImm},
+		ir.Insn{Op: ir.Jcc, Sub: ir.NE, W: 8, Dst: 1, Flag: ir.FlagImm, Off: 2},
+		exit)
+}
+
+func TestLoop(t *testing.T) {
+	const n = 100_000_000
+	got, err := load(t, loop("loop", n)).Exec(nil, acquire(t))
+	if got != n*(n+1)/2 || err != nil {
+		t.Fatal(got, err)
+	}
+}
+
+func TestCancel(t *testing.T) {
+	c := load(t, prog("forever", movImm(0, 0), ir.Insn{Op: ir.Yield, PC: 1}, ir.Insn{Op: ir.Jmp, Off: 1}))
+	r := acquire(t)
+	for range 3 {
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Millisecond)
+		start := time.Now()
+		_, err := c.Exec(ctx, r)
+		if !errors.Is(err, context.DeadlineExceeded) {
+			t.Fatal(err)
+		}
+		if d := time.Since(start); d > 2*time.Second {
+			t.Error("took", d)
+		}
+		cancel()
+	}
+}
