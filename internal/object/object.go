@@ -7,6 +7,8 @@
 // and the limits of Options.
 package object
 
+//go:generate ../../testdata/build.sh
+
 import (
 	"bytes"
 	"fmt"

@@ -42,9 +42,11 @@ func (b *builder) relocateTypes() error {
 		return errors.New("CO-RE: relocations and results differ in number")
 	}
 	for i := range fixups {
+		notes := at[i].Metadata
 		if err := fixups[i].Apply(at[i]); err != nil {
 			return fmt.Errorf("CO-RE: %v: %w", relos[i], err)
 		}
+		at[i].Metadata = notes // a poisoned instruction loses its symbol otherwise
 	}
 	return nil
 }

@@ -1,0 +1,18 @@
+#!/bin/sh
+# Builds the objects of this directory and of the demo from their sources (go generate ./internal/object). The objects
+# are committed, so that tests need no compiler.
+set -e
+cd "$(dirname "$0")"
+clang=${CLANG:-clang-22}
+build() { # CPU SOURCE OBJECT
+	$clang -target bpf -mlittle-endian -mcpu="$1" -O2 -g -Wall -Wno-unused-function -fdebug-prefix-map="$PWD"=. -I. -c "$2" -o "$3"
+	llvm-strip-22 -g "$3"
+}
+for f in twelve nesting globalfn counter parser tailcall globals old_dialect core core_target syscall padded kconfig; do
+	build v3 $f.c $f.o
+done
+build v1 parser.c parser_v1.o
+build v2 counter.c counter_v2.o
+build v4 counter.c counter_v4.o
+build v4 alu_v4.c alu_v4.o
+build v3 ../cmd/skep/demo/demo.c ../cmd/skep/demo/demo.o
