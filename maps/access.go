@@ -7,6 +7,7 @@ import (
 	"github.com/cilium/ebpf"
 
 	"github.com/skep-bpf/skep/internal/errno"
+	"github.com/skep-bpf/skep/internal/sysenc"
 )
 
 // Lookup retrieves a value. valueOut is a pointer to a fixed-size value, a []byte, *[]byte, *string or
@@ -45,7 +46,7 @@ func (m *Map) get(key, valueOut any, flags ebpf.MapLookupFlags, op string, f fun
 	if m.flags&FlagWriteOnly != 0 {
 		return fmt.Errorf("%s: map is BPF_F_WRONLY: %w", op, errno.EPERM)
 	}
-	var kb keyBuf
+	var kb sysenc.Buffer
 	k, err := m.marshalKey(key, &kb)
 	if err != nil {
 		return fmt.Errorf("can't marshal key: %w", err)
@@ -63,14 +64,14 @@ func (m *Map) get(key, valueOut any, flags ebpf.MapLookupFlags, op string, f fun
 	if err := m.checkValueOut(valueOut); err != nil {
 		return err
 	}
-	buf, direct := outBuffer(valueOut, m.fullValueSize)
+	buf, direct := sysenc.OutBuffer(valueOut, m.fullValueSize)
 	if e := f(m.store, k, buf); e != 0 {
 		return opError(op, e)
 	}
 	if direct {
 		return nil
 	}
-	return unmarshal(valueOut, buf)
+	return sysenc.Unmarshal(valueOut, buf)
 }
 
 // opError names the operation in front of an error number's Go error.
@@ -107,7 +108,7 @@ func (m *Map) LookupBytes(key any) ([]byte, error) {
 	if m.flags&FlagWriteOnly != 0 {
 		return nil, fmt.Errorf("lookup: map is BPF_F_WRONLY: %w", errno.EPERM)
 	}
-	var kb keyBuf
+	var kb sysenc.Buffer
 	k, err := m.marshalKey(key, &kb)
 	if err != nil {
 		return nil, fmt.Errorf("can't marshal key: %w", err)
@@ -151,7 +152,7 @@ func (m *Map) update(key, value any, flags ebpf.MapUpdateFlags, initial bool) er
 	if flags&ebpf.UpdateLock != 0 {
 		return fmt.Errorf("update: UpdateLock: no bpf_spin_lock in the value: %w", errno.EINVAL)
 	}
-	var kb, vb keyBuf
+	var kb, vb sysenc.Buffer
 	if p, ok := m.store.(*progArray); ok {
 		return m.updateProgram(p, key, value, uint64(flags))
 	}
@@ -174,7 +175,7 @@ func (m *Map) updateProgram(p *progArray, key, value any, flags uint64) error {
 	if !ok {
 		return fmt.Errorf("marshal value: %s holds programs, not %T", m.typ, value)
 	}
-	var kb keyBuf
+	var kb sysenc.Buffer
 	k, err := m.marshalKey(key, &kb)
 	if err != nil {
 		return fmt.Errorf("marshal key: %w", err)
@@ -211,7 +212,7 @@ func (m *Map) Delete(key any) error {
 	if err := m.writable(); err != nil {
 		return fmt.Errorf("delete: %w", err)
 	}
-	var kb keyBuf
+	var kb sysenc.Buffer
 	k, err := m.marshalKey(key, &kb)
 	if err != nil {
 		return fmt.Errorf("can't marshal key: %w", err)
@@ -225,7 +226,7 @@ func (m *Map) Delete(key any) error {
 // NextKey finds the key that follows key; nil or an unknown key is followed by the first. The error wraps
 // ebpf.ErrKeyNotExist behind the last key.
 func (m *Map) NextKey(key, nextKeyOut any) error {
-	buf, direct := outBuffer(nextKeyOut, int(m.keySize))
+	buf, direct := sysenc.OutBuffer(nextKeyOut, int(m.keySize))
 	if direct {
 		// The next key may overwrite the key it is looked up with.
 		buf = make([]byte, m.keySize)
@@ -233,7 +234,7 @@ func (m *Map) NextKey(key, nextKeyOut any) error {
 	if err := m.next(key, buf); err != nil {
 		return err
 	}
-	if err := unmarshal(nextKeyOut, buf); err != nil {
+	if err := sysenc.Unmarshal(nextKeyOut, buf); err != nil {
 		return fmt.Errorf("can't unmarshal next key: %w", err)
 	}
 	return nil
@@ -258,7 +259,7 @@ func (m *Map) next(key any, out []byte) error {
 		return fmt.Errorf("next key: map is BPF_F_WRONLY: %w", errno.EPERM)
 	}
 	var k []byte
-	var kb keyBuf
+	var kb sysenc.Buffer
 	if key != nil {
 		var err error
 		if k, err = m.marshalKey(key, &kb); err != nil {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/skep-bpf/skep/internal/errno"
 	"github.com/skep-bpf/skep/internal/rt"
+	"github.com/skep-bpf/skep/internal/sysenc"
 )
 
 // MapBatchCursor is where a batch lookup goes on. The zero value starts at the beginning.
@@ -74,7 +75,7 @@ func (m *Map) batchLookup(cursor *MapBatchCursor, keysOut, valuesOut any, opts *
 		case err != nil:
 			return found, err
 		default:
-			if err := unmarshal(keys.Index(found).Addr().Interface(), key); err != nil {
+			if err := sysenc.Unmarshal(keys.Index(found).Addr().Interface(), key); err != nil {
 				return found, fmt.Errorf("can't unmarshal key: %w", err)
 			}
 		}

@@ -5,6 +5,8 @@ import (
 	"fmt"
 
 	"github.com/cilium/ebpf"
+
+	"github.com/skep-bpf/skep/internal/sysenc"
 )
 
 // Iterator walks a map's elements. See Map.Iterate.
@@ -39,7 +41,7 @@ func (it *Iterator) Next(keyOut, valueOut any) bool {
 			it.err = fmt.Errorf("look up next key: %w", err)
 			return false
 		}
-		it.err = unmarshal(keyOut, it.cursor)
+		it.err = sysenc.Unmarshal(keyOut, it.cursor)
 		return it.err == nil
 	}
 	it.err = fmt.Errorf("%w", ebpf.ErrIterationAborted)

@@ -1,4 +1,4 @@
-package maps
+package sysenc
 
 import (
 	"errors"
@@ -6,10 +6,10 @@ import (
 	"unsafe"
 )
 
-// backing returns the memory behind a pointer or slice of plain values, nil if its memory is not its encoding. The
+// Backing returns the memory behind a pointer or slice of plain values, nil if its memory is not its encoding. The
 // types have no Go pointers (isPlain), so that writing bytes there cannot mislead the collector, and bytes have no
 // alignment to keep.
-func backing(data any) []byte {
+func Backing(data any) []byte {
 	v := reflect.ValueOf(data)
 	switch v.Kind() {
 	case reflect.Pointer:
