@@ -2,6 +2,8 @@
 // interpreter) make Runs; helpers and kfuncs read them. It knows nothing of BPF instructions, engines or map types.
 package rt
 
+import "sync/atomic"
+
 // Func is a helper or kfunc in Go. args holds arguments 1..12 as 64-bit values; it may not be kept. The result is r0.
 type Func func(r *Run, args *[12]uint64) uint64
 
@@ -21,6 +23,7 @@ type Run struct {
 	mem   []Region
 	child *Run
 	depth int
+	seq   atomic.Uint64 // releases of the slot, see AfterRuns
 }
 
 // Redirect is the decision that bpf_redirect and bpf_redirect_map left.

@@ -75,6 +75,7 @@ func (r *Run) Release() {
 	if r.depth != 0 {
 		return
 	}
+	r.seq.Add(1)
 	slots.free[r.CPU/64].Or(1 << (r.CPU % 64))
 	if slots.waiters.Load() != 0 {
 		slots.mu.Lock()
