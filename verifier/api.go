@@ -35,6 +35,8 @@ type Options struct {
 	Visit func(pc int, s *StateView)
 	// InsnLimit replaces the limit of one million processed instructions; 0 keeps it.
 	InsnLimit int
+	// CPUs bounds what bpf_get_smp_processor_id returns: the number of execution contexts; 0 if it is not known.
+	CPUs int
 	// GlobalStackArgs permits global functions with more than five parameters, which the kernel refuses.
 	GlobalStackArgs bool
 	// CheckpointEvery puts a checkpoint at every instruction (BPF_F_TEST_STATE_FREQ is a program flag and does the

@@ -1,0 +1,237 @@
+package verifier
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/btf"
+
+	"github.com/skep-bpf/skep/internal/isa"
+	"github.com/skep-bpf/skep/internal/program"
+)
+
+// env is one verification.
+type env struct {
+	prog      *program.Program
+	opt       Options
+	log       logger
+	note      string // a remark that goes in front of the next rejection's message
+	funcs     []funcInfo
+	aux       []insnAux
+	facts     []InsnFact
+	types     []btf.Type // BTF types that registers point to, by index
+	typeIndex map[btf.Type]int32
+	names     isa.Names
+
+	st      *state // the state being walked
+	stack   []pending
+	seen    [][]*state // checkpoints by instruction
+	insn    int
+	prev    int
+	histTop *histEntry // the entry of the current instruction, if it has one
+
+	bt         backtrack
+	idmap      idMap
+	freeFrames []*frame
+	idGen      uint32
+
+	processed, prevProcessed int
+	jumps, prevJumps         int
+	maxStates, totalStates   int
+	peakStates, states       int
+	maxCtx, maxPkt           int
+
+	scratchedRegs  uint32
+	scratchedStack uint64
+	prevLogPos     int
+	prevInsnLen    int
+	prevLine       *program.Line
+}
+
+// pending is a path that waits to be walked.
+type pending struct {
+	st         *state
+	insn, prev int
+	logPos     int
+}
+
+// insnAux is what passes over the program found out about one instruction.
+type insnAux struct {
+	live          uint16 // registers live before it
+	prune         bool   // states are compared here
+	jump          bool   // reached by other ways than from the instruction before
+	force         bool   // every arrival makes a checkpoint
+	ptr           regType
+	always, never bool // ways a conditional jump went
+	mapSeen       bool
+}
+
+// funcInfo is what is known of one function.
+type funcInfo struct {
+	args       []argInfo
+	entry      [isa.MaxStackArgs]reg // incoming stack arguments of a global function
+	argsErr    error                 // why the signature is not usable
+	argsDone   bool
+	unreliable bool
+	params     int // by BTF, -1 if unknown
+	inArgs     int // incoming stack slots
+	outArgs    int // slots of the call that needs most
+	maxStored  int // highest slot stored, counted from 1
+	depth      int // bytes of stack
+	called     bool
+	verified   bool
+	tailCall   bool
+	tailReach  bool
+	ldAbs      bool
+	mayGoto    bool
+	callback   bool
+	changesPkt bool
+	calls      []int
+}
+
+// Verify proves p safe under opt, or rejects it with an *Error. It does not change p, and it never panics: an internal
+// contradiction is a rejection with CodeInternal.
+func Verify(p *program.Program, opt Options) (res *Result, err error) {
+	e := &env{prog: p, opt: opt}
+	start := time.Now()
+	e.log.level = opt.LogLevel
+	e.log.limit = opt.LogLimit
+	if e.log.limit <= 0 {
+		e.log.limit = defaultLogLimit
+	}
+	defer func() {
+		if r := recover(); r != nil {
+			e.log.printf("verifier internal error: %v\n", r)
+			res, err = nil, e.finishError(&rejection{CodeInternal, fmt.Sprintf("verifier internal error: %v", r), e.insn}, start)
+		}
+	}()
+	if err := e.verify(); err != nil {
+		return nil, e.finishError(err, start)
+	}
+	return e.finish(start), nil
+}
+
+func (e *env) verify() error {
+	e.insn = -1
+	if err := e.checkProgram(); err != nil {
+		return err
+	}
+	for _, step := range []func() error{
+		e.checkInsns, e.checkJumps, e.resolveFuncs, e.checkMaps, e.checkCFG, e.findLive, e.checkMain, e.checkGlobals,
+		e.checkDepth, e.checkStackArgs,
+	} {
+		if err := step(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// supportedTypes are the program types whose contexts and rules this verifier knows.
+var supportedTypes = map[ebpf.ProgramType]bool{
+	ebpf.SocketFilter: true, ebpf.SchedCLS: true, ebpf.SchedACT: true, ebpf.XDP: true, ebpf.CGroupSKB: true,
+	ebpf.RawTracepoint: true, ebpf.Syscall: true,
+}
+
+func (e *env) checkProgram() error {
+	p := e.prog
+	n := len(p.Insns)
+	switch {
+	case n == 0:
+		return e.reject(CodeBadInsn, "program has no instructions")
+	case n > isa.MaxInsns:
+		return e.reject(CodeTooComplex, "program has %d instructions, the limit is %d", n, int(isa.MaxInsns))
+	case len(p.Funcs) == 0 || p.Funcs[0].Start != 0 || p.Funcs[len(p.Funcs)-1].End != n:
+		return e.reject(CodeInternal, "function table does not cover the program")
+	case len(p.Funcs) > isa.MaxSubprogs:
+		return e.reject(CodeTooComplex, "too many subprograms")
+	case !supportedTypes[p.Type]:
+		return e.unsupported("programs of type %v", p.Type)
+	}
+	for i := 1; i < len(p.Funcs); i++ {
+		if p.Funcs[i].Start != p.Funcs[i-1].End || p.Funcs[i].Start >= p.Funcs[i].End {
+			return e.reject(CodeInternal, "function table is not in order")
+		}
+	}
+	e.aux = make([]insnAux, n)
+	e.facts = make([]InsnFact, n)
+	for i := range e.facts {
+		e.facts[i].Map, e.facts[i].TailCallIndex = -1, -1
+	}
+	e.seen = make([][]*state, n)
+	e.funcs = make([]funcInfo, len(p.Funcs))
+	e.typeIndex = map[btf.Type]int32{}
+	e.names = isa.Names{Kfunc: func(in isa.Insn) string {
+		if k := int(in.Imm); k >= 0 && k < len(p.Kfuncs) {
+			return p.Kfuncs[k].Name
+		}
+		return ""
+	}}
+	return nil
+}
+
+// intern returns the index of a BTF type that a register can point to.
+func (e *env) intern(t btf.Type) int32 {
+	if i, ok := e.typeIndex[t]; ok {
+		return i
+	}
+	i := int32(len(e.types))
+	e.types = append(e.types, t)
+	e.typeIndex[t] = i
+	return i
+}
+
+func (e *env) stats(start time.Time) Stats {
+	s := Stats{Processed: e.processed, MaxStates: e.maxStates, TotalStates: e.totalStates, PeakStates: e.peakStates,
+		Time: time.Since(start)}
+	for i := range e.funcs {
+		s.StackDepth = append(s.StackDepth, e.funcs[i].depth)
+	}
+	return s
+}
+
+func (e *env) finishError(err error, start time.Time) error {
+	r, ok := err.(*rejection)
+	if !ok {
+		r = &rejection{CodeInternal, err.Error(), e.insn}
+	}
+	out := &Error{Program: e.prog.Name, Code: r.code, Message: r.msg, Insn: r.insn, Stats: e.stats(start)}
+	if r.insn >= 0 && r.insn < len(e.prog.Insns) {
+		out.Source = e.prog.LineAt(r.insn)
+		if f := e.prog.FuncAt(r.insn); f >= 0 {
+			out.Func = e.prog.Funcs[f].Name
+		}
+	} else {
+		out.Insn = -1
+	}
+	if e.log.level != 0 {
+		e.printStats(&out.Stats)
+	}
+	out.Log = e.log.String()
+	return out
+}
+
+func (e *env) finish(start time.Time) *Result {
+	res := &Result{Stats: e.stats(start), Insns: e.facts, MaxCtx: e.maxCtx, MaxPacket: e.maxPkt}
+	for i := range e.facts {
+		a := &e.aux[i]
+		e.facts[i].Ptr = a.ptr.ptrKind()
+		switch {
+		case a.always && !a.never:
+			e.facts[i].Branch = BranchAlways
+		case a.never && !a.always:
+			e.facts[i].Branch = BranchNever
+		}
+	}
+	for i := range e.funcs {
+		f := &e.funcs[i]
+		res.Funcs = append(res.Funcs, FuncFact{StackDepth: f.depth, InArgs: f.inArgs, OutArgs: f.outArgs, Calls: f.calls,
+			HasTailCall: f.tailCall, TailCallReachable: f.tailReach, IsCallback: f.callback, UsesMayGoto: f.mayGoto})
+	}
+	if e.log.level != 0 {
+		e.printStats(&res.Stats)
+	}
+	res.Log = e.log.String()
+	return res
+}

@@ -1,0 +1,527 @@
+package verifier
+
+import (
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/btf"
+
+	"github.com/skep-bpf/skep/internal/isa"
+	"github.com/skep-bpf/skep/internal/progtype"
+	"github.com/skep-bpf/skep/internal/scalar"
+)
+
+// This file checks calls of the program's own functions: static ones are walked in their caller's state, global ones are
+// verified once by their BTF and assumed to hold that at each call.
+
+// argKind is what a function's BTF says of a parameter.
+type argKind uint8
+
+const (
+	argScalar argKind = iota
+	argCtx
+	argMem
+)
+
+type argInfo struct {
+	kind     argKind
+	nullable bool
+	size     int // of argMem
+}
+
+// prepareArgs reads a function's parameters from its BTF (btf_prepare_func_args). The error is fatal for global
+// functions only.
+func (e *env) prepareArgs(f int) error {
+	info := &e.funcs[f]
+	if info.argsDone {
+		return info.argsErr
+	}
+	info.argsDone = true
+	pos := len(e.log.buf)
+	info.args, info.argsErr = e.readArgs(f)
+	if !e.prog.Funcs[f].Global {
+		e.log.reset(pos) // static functions need no usable signature
+	}
+	return info.argsErr
+}
+
+func (e *env) readArgs(f int) ([]argInfo, error) {
+	fn := &e.prog.Funcs[f]
+	proto := fn.Proto()
+	if proto == nil {
+		return nil, e.reject(CodeBTF, "Global functions need valid BTF")
+	}
+	if n := len(proto.Params); fn.Global && f != 0 && n > isa.MaxRegArgs && !e.opt.GlobalStackArgs {
+		return nil, e.reject(CodeStackArgs, "global function %s has %d > %d args, stack args not supported", fn.Name, n, isa.MaxRegArgs)
+	}
+	if !isIntOrEnum(btf.UnderlyingType(proto.Return)) {
+		return nil, e.reject(CodeBTF, "Global function %s() doesn't return scalar. Only those are supported.", fn.Name)
+	}
+	args := make([]argInfo, len(proto.Params))
+	for i, p := range proto.Params {
+		var tags []string
+		if i < len(fn.Type.ParamTags) {
+			tags = fn.Type.ParamTags[i]
+		}
+		a, err := e.readArg(f, i, p.Type, tags)
+		if err != nil {
+			return nil, err
+		}
+		args[i] = a
+	}
+	return args, nil
+}
+
+func isIntOrEnum(t btf.Type) bool {
+	switch t.(type) {
+	case *btf.Int, *btf.Enum:
+		return true
+	}
+	return false
+}
+
+func (e *env) readArg(f, i int, t btf.Type, tags []string) (argInfo, error) {
+	fn := &e.prog.Funcs[f]
+	var ctx, nonnull bool
+	for _, tag := range tags {
+		switch {
+		case len(tag) < 4 || tag[:4] != "arg:":
+			continue
+		case !fn.Global:
+			return argInfo{}, e.reject(CodeBTF, "arg#%d type tag is not supported in static functions", i)
+		case tag == "arg:ctx":
+			ctx = true
+		case tag == "arg:nonnull":
+			nonnull = true
+		case tag == "arg:trusted", tag == "arg:nullable", tag == "arg:arena", tag == "arg:untrusted":
+			return argInfo{}, e.unsupported("parameters tagged %s", tag)
+		default:
+			return argInfo{}, e.reject(CodeBTF, "arg#%d has unsupported set of tags", i)
+		}
+	}
+	u := btf.UnderlyingType(t)
+	ptr, isPtr := u.(*btf.Pointer)
+	switch {
+	case !isPtr && (ctx || nonnull):
+		return argInfo{}, e.reject(CodeBTF, "arg#%d has pointer tag, but is not a pointer type", i)
+	case !isPtr && isIntOrEnum(u):
+		return argInfo{kind: argScalar}, nil
+	case !isPtr:
+		return argInfo{}, e.reject(CodeBTF, "Arg#%d type %s in %s() is not supported yet.", i, kindName(u), fn.Name)
+	case ctx || i == 0 && e.isCtxType(ptr):
+		return argInfo{kind: argCtx}, nil
+	case !fn.Global:
+		return argInfo{}, e.reject(CodeBTF, "arg#%d of static function", i)
+	}
+	target := btf.UnderlyingType(ptr.Target)
+	if s, ok := target.(*btf.Struct); ok && s.Name == "bpf_dynptr" {
+		return argInfo{}, e.unsupported("dynptr parameters")
+	}
+	size, err := btf.Sizeof(target)
+	if _, void := target.(*btf.Void); err != nil || void || size <= 0 {
+		return argInfo{}, e.reject(CodeBTF, "arg#%d reference type('%s %s') size cannot be determined: -22", i, kindName(target), target.TypeName())
+	}
+	return argInfo{kind: argMem, size: size, nullable: !nonnull}, nil
+}
+
+// isCtxType reports whether p points to the context structure of the program's type (btf_is_prog_ctx_type).
+func (e *env) isCtxType(p *btf.Pointer) bool {
+	name := progtype.CtxName(e.prog.Type)
+	if name == "" {
+		return false
+	}
+	for t := p.Target; ; {
+		switch x := t.(type) {
+		case *btf.Struct:
+			return x.Name == name
+		case *btf.Fwd:
+			return x.Name == name
+		case *btf.Typedef:
+			t = x.Type
+		case *btf.Const:
+			t = x.Type
+		case *btf.Volatile:
+			t = x.Type
+		default:
+			return false
+		}
+	}
+}
+
+// kindName is the kernel's name of a type's kind (btf_type_str).
+func kindName(t btf.Type) string {
+	switch t.(type) {
+	case *btf.Void:
+		return "UNKNOWN"
+	case *btf.Int:
+		return "INT"
+	case *btf.Pointer:
+		return "PTR"
+	case *btf.Array:
+		return "ARRAY"
+	case *btf.Struct:
+		return "STRUCT"
+	case *btf.Union:
+		return "UNION"
+	case *btf.Enum:
+		return "ENUM"
+	case *btf.Fwd:
+		return "FWD"
+	case *btf.Func:
+		return "FUNC"
+	case *btf.FuncProto:
+		return "FUNC_PROTO"
+	case *btf.Float:
+		return "FLOAT"
+	}
+	return "UNKNOWN"
+}
+
+// checkFuncCall checks a call of a function of the program and enters it if it is static (check_func_call).
+func (e *env) checkFuncCall(in isa.Insn) error {
+	f := e.callTarget(e.insn)
+	fn, info := &e.prog.Funcs[f], &e.funcs[f]
+	if f == 0 {
+		return e.unsupported("calls of the main function")
+	}
+	if info.params > isa.MaxRegArgs && (!fn.Global || e.opt.GlobalStackArgs) {
+		if err := e.needStackArgs(info.params); err != nil {
+			return err
+		}
+	}
+	err := e.matchArgs(f)
+	if r, ok := err.(*rejection); ok && r.code == CodeInternal {
+		return err
+	}
+	if fn.Global {
+		return e.callGlobal(f, err)
+	}
+	if e.st.cur+1 >= isa.MaxFrames {
+		return e.reject(CodeStackDepth, "the call stack of %d frames is too deep", e.st.cur+2)
+	}
+	caller := e.st.fr()
+	callee := e.newFrame()
+	*callee = frame{callsite: int32(e.insn), fn: int32(f), no: int32(e.st.cur + 1), written: ^uint64(0), stack: callee.stack[:0]}
+	e.initFrame(callee)
+	for r := isa.R1; r <= isa.R5; r++ {
+		callee.regs[r] = caller.regs[r]
+	}
+	caller.dropRegs()
+	e.st.cur++
+	e.st.frames[e.st.cur] = callee
+	e.insn = fn.Start - 1
+	e.scratchedRegs, e.scratchedStack = ^uint32(0), ^uint64(0)
+	if e.log.on() {
+		e.log.printf("caller:\n")
+		e.printState(e.st, caller, true)
+		e.log.printf("callee:\n")
+		e.printState(e.st, callee, true)
+	}
+	return nil
+}
+
+// dropRegs: a call leaves nothing in r0..r5.
+func (fr *frame) dropRegs() {
+	for r := isa.R0; r <= isa.R5; r++ {
+		fr.regs[r].setNotInit()
+	}
+}
+
+// matchArgs checks the arguments of a call against the function's BTF (btf_check_func_arg_match). For static functions
+// a mismatch only means that the signature says nothing.
+func (e *env) matchArgs(f int) error {
+	if err := e.prepareArgs(f); err != nil {
+		return err
+	}
+	if e.funcs[f].unreliable {
+		return &rejection{code: CodeCall, msg: "unreliable signature", insn: e.insn}
+	}
+	err := e.matchEach(f)
+	if err != nil && !e.prog.Funcs[f].Global {
+		e.funcs[f].unreliable = true
+	}
+	return err
+}
+
+func (e *env) matchEach(f int) error {
+	for i, a := range e.funcs[f].args {
+		op := argOperand(i + 1)
+		r := &e.st.fr().regs[op]
+		switch a.kind {
+		case argScalar:
+			if r.typ != scalarValue {
+				return e.reject(CodeType, "%s is not a scalar", operandName(op))
+			}
+		case argCtx:
+			if err := e.argOffset(op, false); err != nil {
+				return err
+			}
+			if r.typ != ptrToCtx {
+				return e.reject(CodeType, "%s expects pointer to ctx", argName(i))
+			}
+		case argMem:
+			if !e.prog.Funcs[f].Global {
+				continue
+			}
+			if err := e.argOffset(op, false); err != nil {
+				return err
+			}
+			if err := e.checkMemArg(op, a.size); err != nil {
+				return err
+			}
+			if !a.nullable && (r.typ.mayBeNull() || r.isNull()) {
+				return e.reject(CodeNull, "%s is expected to be non-NULL", argName(i))
+			}
+		}
+	}
+	return nil
+}
+
+// callGlobal accepts the call of a global function by its signature.
+func (e *env) callGlobal(f int, err error) error {
+	fn, info := &e.prog.Funcs[f], &e.funcs[f]
+	if err != nil {
+		return e.why(err, "Caller passes invalid args into func#%d ('%s')", f, fn.Name)
+	}
+	e.log.printf("Func#%d ('%s') is global and assumed valid.\n", f, fn.Name)
+	if info.changesPkt {
+		e.dropPackets()
+	}
+	info.called = true
+	fr := e.st.fr()
+	fr.dropRegs()
+	fr.dropStackArgs()
+	e.setUnknown(&fr.regs[isa.R0])
+	return nil
+}
+
+// leaveFunc returns from a static function to its caller (prepare_func_exit).
+func (e *env) leaveFunc() error {
+	callee := e.st.fr()
+	r0 := &callee.regs[isa.R0]
+	if r0.typ == ptrToStack {
+		return e.reject(CodeReturn, "cannot return stack pointer to the caller")
+	}
+	caller := e.st.frames[e.st.cur-1]
+	caller.regs[isa.R0] = *r0
+	caller.dropStackArgs()
+	e.insn = int(callee.callsite) + 1
+	if e.log.on() {
+		e.log.printf("returning from callee:\n")
+		e.printState(e.st, callee, true)
+		e.log.printf("to caller at %d:\n", e.insn)
+		e.printState(e.st, caller, true)
+	}
+	e.st.frames[e.st.cur] = nil
+	e.st.cur--
+	e.freeFrame(callee)
+	return nil
+}
+
+// dropPackets forgets all packet pointers: the packet may have moved (clear_all_pkt_pointers).
+func (e *env) dropPackets() {
+	e.st.eachReg(func(r *reg) {
+		if r.typ.isPacketAny() {
+			e.setUnknown(r)
+		}
+	})
+}
+
+// checkMain walks the program from its entry.
+func (e *env) checkMain() error {
+	e.findPacketChanges()
+	return e.check(0, func(fr *frame) error {
+		e.readMainArgs()
+		setPtr(&fr.regs[isa.R1], ptrToCtx)
+		return nil
+	})
+}
+
+// readMainArgs reads the entry's own signature: what is wrong with it shows in the log and has no other effect, since
+// the context is what the program type says.
+func (e *env) readMainArgs() {
+	if info := &e.funcs[0]; e.prog.Funcs[0].Type != nil {
+		info.argsDone = true
+		info.args, info.argsErr = e.readArgs(0)
+	}
+}
+
+// checkGlobals verifies each global function that something calls, by its BTF alone (do_check_subprogs).
+func (e *env) checkGlobals() error {
+	for again := true; again; {
+		again = false
+		for f := 1; f < len(e.funcs); f++ {
+			info := &e.funcs[f]
+			if !e.prog.Funcs[f].Global || !info.called || info.verified {
+				continue
+			}
+			if err := e.checkGlobal(f); err != nil {
+				return err
+			}
+			info.verified = true
+			again = true
+		}
+	}
+	return nil
+}
+
+func (e *env) checkGlobal(f int) error {
+	name := e.prog.Funcs[f].Name
+	err := e.check(f, func(fr *frame) error {
+		e.log.printf("Validating %s() func#%d...\n", name, f)
+		if err := e.prepareArgs(f); err != nil {
+			return err
+		}
+		info := &e.funcs[f]
+		for i, a := range info.args {
+			r := &info.entry[max(i-isa.MaxRegArgs, 0)]
+			if i < isa.MaxRegArgs {
+				r = &fr.regs[isa.R1+isa.Reg(i)]
+			}
+			e.entryArg(r, a)
+		}
+		return nil
+	})
+	if err == nil && e.log.on() {
+		e.log.printf("Func#%d ('%s') is safe for any args that match its prototype\n", f, name)
+	}
+	return err
+}
+
+// entryArg is what a global function knows of a parameter at its entry.
+func (e *env) entryArg(r *reg, a argInfo) {
+	switch a.kind {
+	case argScalar:
+		e.setUnknown(r)
+	case argCtx:
+		setPtr(r, ptrToCtx)
+	case argMem:
+		setPtr(r, ptrToMem)
+		if a.nullable {
+			r.typ |= maybeNull
+		}
+		r.aux = int32(a.size)
+		e.idGen++
+		r.id = e.idGen
+	}
+}
+
+// findPacketChanges finds the functions in which the packet can move, directly or in what they call.
+func (e *env) findPacketChanges() {
+	for f := range e.funcs {
+		fn := &e.prog.Funcs[f]
+		for i := fn.Start; i < fn.End; i++ {
+			in := e.prog.Insns[i]
+			if in.IsHelperCall() {
+				if h := e.helper(in.Imm); h != nil && h.ChangesPacket {
+					e.funcs[f].changesPkt = true
+				}
+			}
+		}
+	}
+	for changed := true; changed; {
+		changed = false
+		for f := range e.funcs {
+			for _, c := range e.funcs[f].calls {
+				if e.funcs[c].changesPkt && !e.funcs[f].changesPkt {
+					e.funcs[f].changesPkt, changed = true, true
+				}
+			}
+		}
+	}
+}
+
+// checkReturn checks what the main function returns, or a global function that was walked on its own
+// (check_return_code).
+func (e *env) checkReturn(op isa.Reg, name string) error {
+	r, err := e.readReg(op)
+	if err != nil {
+		return err
+	}
+	if e.st.frames[0].fn != 0 {
+		if r.typ != scalarValue {
+			return e.reject(CodeReturn, "At subprogram exit the register %s is not a scalar value (%s)", name, r.typ)
+		}
+		return nil
+	}
+	lo, hi := int64(0), int64(1)
+	switch {
+	case e.prog.Type != ebpf.CGroupSKB:
+		return nil
+	case e.prog.AttachType == ebpf.AttachCGroupInetEgress:
+		hi = 3
+	}
+	if r.typ != scalarValue {
+		return e.reject(CodeReturn, "At program exit the register %s is not a known value (%s)", name, r.typ)
+	}
+	if err := e.markPrecise(int(op)); err != nil {
+		return err
+	}
+	if r.Smin >= lo && r.Smax <= hi {
+		return nil
+	}
+	return e.reject(CodeReturn, "At program exit the register %s has%s should have been in [%d, %d]", name, boundsText(&r.Scalar), lo, hi)
+}
+
+func boundsText(s *scalar.Scalar) string {
+	out := ""
+	if s.Smin > -1<<63 {
+		out += " smin=" + itoa(int(s.Smin))
+	}
+	if s.Smax < 1<<63-1 {
+		out += " smax=" + itoa(int(s.Smax))
+	}
+	if out == "" {
+		return " unknown scalar value"
+	}
+	return out
+}
+
+// checkLdAbs checks the legacy packet loads, which take the context from r6 and return from the function where the
+// packet is too short (check_ld_abs).
+func (e *env) checkLdAbs(in isa.Insn) error {
+	switch e.prog.Type {
+	case ebpf.SocketFilter, ebpf.SchedCLS, ebpf.SchedACT:
+	default:
+		return e.reject(CodeBadInsn, "BPF_LD_[ABS|IND] instructions not allowed for this program type")
+	}
+	if in.Dst != 0 || in.Off != 0 || in.Size() == isa.SizeDW || in.Mode() == isa.ModeABS && in.Src != 0 {
+		return e.reject(CodeBadInsn, "BPF_LD_[ABS|IND] uses reserved fields")
+	}
+	ctx, err := e.readReg(isa.R6)
+	if err != nil {
+		return err
+	}
+	if len(e.st.refs) > 0 {
+		r := e.st.refs[0]
+		err := e.reject(CodeReference, "Unreleased reference id=%d alloc_insn=%d", r.id, r.insn)
+		return e.why(err, "BPF_LD_[ABS|IND] would lead to reference leak")
+	}
+	if ctx.typ != ptrToCtx {
+		return e.reject(CodeType, "at the time of BPF_LD_ABS|IND R6 != pointer to skb")
+	}
+	if in.Mode() == isa.ModeIND {
+		if _, err := e.readReg(in.Src); err != nil {
+			return err
+		}
+	}
+	if err := e.fixedOff(int(isa.R6), false); err != nil {
+		return err
+	}
+	fr := e.st.fr()
+	fr.dropRegs()
+	fr.dropStackArgs()
+	e.noMoreArgLoads()
+	e.scratchedRegs |= 1<<isa.R0 | argRegs
+	e.setUnknown(&fr.regs[isa.R0])
+	if e.st.cur == 0 {
+		return nil
+	}
+	if _, err := e.push(e.insn+1, e.insn); err != nil {
+		return err
+	}
+	e.setConst(&fr.regs[isa.R0], 0)
+	if err := e.leaveFunc(); err != nil {
+		return err
+	}
+	e.insn--
+	return nil
+}

@@ -1,0 +1,506 @@
+package verifier
+
+import (
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/btf"
+
+	"github.com/skep-bpf/skep/internal/isa"
+	"github.com/skep-bpf/skep/internal/program"
+	"github.com/skep-bpf/skep/internal/progtype"
+	"github.com/skep-bpf/skep/internal/tnum"
+)
+
+// This file checks loads, stores and atomics against the memory their pointer owns.
+
+func (e *env) checkLoad(in isa.Insn) error {
+	if in.IsStackArgLoad() {
+		return e.loadStackArg(in)
+	}
+	if _, err := e.readReg(in.Src); err != nil {
+		return err
+	}
+	dst, err := e.writeReg(in.Dst)
+	if err != nil {
+		return err
+	}
+	sx := in.Mode() == isa.ModeMEMSX
+	typ := e.st.fr().regs[in.Src].typ
+	if err := e.checkMem(int(in.Src), int(in.Off), in.Bytes(), accessRead, int(in.Dst), sx, false); err != nil {
+		return err
+	}
+	if err := e.notePtr(typ, true); err != nil {
+		return err
+	}
+	e.sane(dst, "ldx")
+	return nil
+}
+
+func (e *env) checkStoreReg(in isa.Insn) error {
+	if in.Mode() == isa.ModeATOMIC {
+		return e.checkAtomic(in)
+	}
+	if in.Mode() != isa.ModeMEM || in.Imm != 0 {
+		return e.reject(CodeBadInsn, "BPF_STX uses reserved fields")
+	}
+	if in.IsStackArgStore() {
+		return e.storeStackArg(in)
+	}
+	return e.store(in)
+}
+
+// store checks a plain or release store of a register.
+func (e *env) store(in isa.Insn) error {
+	if _, err := e.readReg(in.Src); err != nil {
+		return err
+	}
+	dst, err := e.readReg(in.Dst)
+	if err != nil {
+		return err
+	}
+	typ := dst.typ
+	if err := e.checkMem(int(in.Dst), int(in.Off), in.Bytes(), accessWrite, int(in.Src), false, false); err != nil {
+		return err
+	}
+	return e.notePtr(typ, false)
+}
+
+func (e *env) checkStoreImm(in isa.Insn) error {
+	if in.Mode() != isa.ModeMEM || in.Src != 0 {
+		return e.reject(CodeBadInsn, "BPF_ST uses reserved fields")
+	}
+	if in.IsStackArgStore() {
+		return e.storeStackArg(in)
+	}
+	dst, err := e.readReg(in.Dst)
+	if err != nil {
+		return err
+	}
+	typ := dst.typ
+	if err := e.checkMem(int(in.Dst), int(in.Off), in.Bytes(), accessWrite, -1, false, false); err != nil {
+		return err
+	}
+	return e.notePtr(typ, false)
+}
+
+// notePtr keeps the kind of pointer an instruction goes through: later stages compile the access for that kind alone
+// (save_aux_ptr_type).
+func (e *env) notePtr(typ regType, trustMayDiffer bool) error {
+	own := func(t regType) bool {
+		switch t.base() {
+		case ptrToCtx, ptrToSocket, ptrToSockCommon, ptrToTCPSock, ptrToBTF:
+			return true
+		}
+		return false
+	}
+	a := &e.aux[e.insn]
+	switch {
+	case a.ptr == notInit:
+		a.ptr = typ
+	case a.ptr != typ && (own(typ) || own(a.ptr)):
+		if trustMayDiffer && typ.base() == ptrToBTF && a.ptr.base() == ptrToBTF {
+			a.ptr |= typ & untrusted
+			return nil
+		}
+		return e.reject(CodeType, "same insn cannot be used with different pointers")
+	}
+	return nil
+}
+
+// checkMem checks an access of size bytes at operand op + off. value is the register stored or loaded, -1 for none.
+// strict asks for natural alignment whatever the memory (check_mem_access).
+func (e *env) checkMem(op, off, size int, kind accessKind, value int, sx, strict bool) error {
+	regs := &e.st.fr().regs
+	r := &regs[op]
+	if err := e.checkAlign(r, off, size, strict); err != nil {
+		return err
+	}
+	off += int(r.off)
+	if r.typ == ptrToStack {
+		var err error
+		if kind == accessWrite {
+			return e.writeStack(op, off, size, value)
+		}
+		if err = e.readStack(op, off, size, value); err == nil && value >= 0 {
+			narrowLoad(&regs[value], size, sx)
+		}
+		return err
+	}
+	if err := e.checkRegion(op, off, size, kind); err != nil {
+		return err
+	}
+	if kind == accessWrite || value < 0 {
+		return nil
+	}
+	ptr := *r
+	d := &regs[value]
+	e.setUnknown(d)
+	switch ptr.typ {
+	case ptrToCtx:
+		e.loadCtx(d, off, size)
+	case ptrToMapValue:
+		if v, ok := e.constantValue(&ptr, off, size); ok {
+			e.setConst(d, v)
+		}
+	}
+	narrowLoad(d, size, sx)
+	return nil
+}
+
+// narrowLoad cuts a loaded scalar to the width of the load.
+func narrowLoad(d *reg, size int, sx bool) {
+	switch {
+	case d.typ != scalarValue || size == 8:
+	case sx:
+		d.SignExtend(size)
+	default:
+		d.Truncate(size)
+	}
+}
+
+// checkRegion checks an access to memory that is not the stack.
+func (e *env) checkRegion(op, off, size int, kind accessKind) error {
+	r := &e.st.fr().regs[op]
+	switch b := r.typ.base(); {
+	case r.typ == ptrToMapValue:
+		if err := e.mapMayAccess(r, off, size, kind); err != nil {
+			return err
+		}
+		return e.inRegion(op, off, size, int64(e.prog.Maps[r.aux].ValueSize), false)
+	case b == ptrToMem && !r.typ.mayBeNull():
+		if kind == accessWrite && r.typ&rdonly != 0 {
+			return e.reject(CodePermission, "%s cannot write into %s", operandName(op), r.typ)
+		}
+		return e.inRegion(op, off, size, int64(r.aux), false)
+	case r.typ == ptrToCtx:
+		return e.checkCtx(op, off, size, kind)
+	case r.typ.isPacket():
+		if kind == accessWrite && !progtype.DirectPacketWrite(e.prog.Type) {
+			return e.reject(CodePermission, "cannot write into packet")
+		}
+		return e.inPacket(op, off, size, false)
+	case r.typ.isSock():
+		if kind == accessWrite {
+			return e.reject(CodePermission, "%s cannot write into %s", operandName(op), r.typ)
+		}
+		return e.checkSock(op, off, size)
+	case b == ptrToBTF && !r.typ.mayBeNull():
+		return e.checkStruct(op, off, size, kind)
+	}
+	if r.typ.mayBeNull() {
+		return e.reject(CodeNull, "%s invalid mem access '%s'", operandName(op), r.typ)
+	}
+	return e.reject(CodeType, "%s invalid mem access '%s'", operandName(op), r.typ)
+}
+
+// mapMayAccess checks the map's access flags (check_map_access_type).
+func (e *env) mapMayAccess(r *reg, off, size int, kind accessKind) error {
+	m := &e.prog.Maps[r.aux]
+	switch {
+	case kind == accessWrite && m.Flags&flagReadOnlyProg != 0:
+		return e.reject(CodePermission, "write into map forbidden, value_size=%d off=%d size=%d", m.ValueSize, off, size)
+	case kind == accessRead && m.Flags&flagWriteOnlyProg != 0:
+		return e.reject(CodePermission, "read from map forbidden, value_size=%d off=%d size=%d", m.ValueSize, off, size)
+	}
+	return nil
+}
+
+const (
+	flagReadOnlyProg  = 1 << 7 // BPF_F_RDONLY_PROG
+	flagWriteOnlyProg = 1 << 8 // BPF_F_WRONLY_PROG
+)
+
+// inRegion checks off plus the pointer's variable offset against a region of total bytes (check_mem_region_access).
+func (e *env) inRegion(op, off, size int, total int64, zeroOK bool) error {
+	r := &e.st.fr().regs[op]
+	if r.Smin < 0 && (r.Smin == -1<<63 || int64(off)+r.Smin != int64(int32(int64(off)+r.Smin)) || r.Smin+int64(off) < 0) {
+		return e.reject(CodeBounds, "%s min value is negative, either use unsigned index or do a if (index >=0) check.", operandName(op))
+	}
+	if err := e.fits(op, r.Smin+int64(off), size, total, zeroOK); err != nil {
+		return e.why(err, "%s min value is outside of the allowed memory range", operandName(op))
+	}
+	if r.Umax >= maxVarOff {
+		return e.reject(CodeBounds, "%s unbounded memory access, make sure to bounds check any such access", operandName(op))
+	}
+	if err := e.fits(op, int64(r.Umax)+int64(off), size, total, zeroOK); err != nil {
+		return e.why(err, "%s max value is outside of the allowed memory range", operandName(op))
+	}
+	return nil
+}
+
+// fits is the comparison itself (__check_mem_access).
+func (e *env) fits(op int, off int64, size int, total int64, zeroOK bool) error {
+	if off >= 0 && (size > 0 || size == 0 && zeroOK) && off+int64(size) <= total {
+		return nil
+	}
+	r := &e.st.fr().regs[op]
+	switch r.typ {
+	case ptrToMapValue:
+		return e.reject(CodeBounds, "invalid access to map value, value_size=%d off=%d size=%d", total, off, size)
+	case ptrToPacket, ptrToPacketMeta, ptrToPacketEnd:
+		return e.reject(CodeBounds, "invalid access to packet, off=%d size=%d, %s(id=%d,off=%d,r=%d)", off, size, operandName(op), r.id, off, total)
+	}
+	return e.reject(CodeBounds, "invalid access to memory, mem_size=%d off=%d size=%d", total, off, size)
+}
+
+// inPacket checks an access to the packet against the range that a comparison with its end proved (check_packet_access).
+func (e *env) inPacket(op, off, size int, zeroOK bool) error {
+	r := &e.st.fr().regs[op]
+	if r.Smin < 0 {
+		return e.reject(CodeBounds, "%s min value is negative, either use unsigned index or do a if (index >=0) check.", operandName(op))
+	}
+	if r.rng < 0 {
+		return e.reject(CodeBounds, "%s offset is outside of the packet", operandName(op))
+	}
+	if err := e.fits(op, int64(off), size, int64(r.rng), zeroOK); err != nil {
+		return e.why(err, "%s offset is outside of the packet", operandName(op))
+	}
+	e.maxPkt = max(e.maxPkt, off+int(r.Umax)+size-1)
+	return nil
+}
+
+// fixedOff checks that a pointer is unmodified, or moved by a constant at most (__check_ptr_off_reg).
+func (e *env) fixedOff(op int, offOK bool) error {
+	r := &e.st.fr().regs[op]
+	switch {
+	case r.off < 0:
+		return e.reject(CodePointerMath, "negative offset %s ptr %s off=%d disallowed", r.typ, operandName(op), r.off)
+	case !offOK && r.off != 0:
+		return e.reject(CodePointerMath, "dereference of modified %s ptr %s off=%d disallowed", r.typ, operandName(op), r.off)
+	case !r.Var.IsConst() || r.Var.Value != 0:
+		return e.reject(CodePointerMath, "variable %s access var_off=%s disallowed", r.typ, r.Var)
+	}
+	return nil
+}
+
+func (e *env) checkCtx(op, off, size int, kind accessKind) error {
+	if err := e.fixedOff(op, false); err != nil {
+		return err
+	}
+	if !progtype.CtxAccess(e.prog.Type, e.prog.AttachType, off, size, kind == accessWrite, e.prog.Insns[e.insn].Mode() == isa.ModeMEMSX).OK {
+		err := e.reject(CodePermission, "invalid bpf_context access off=%d size=%d", off, size)
+		e.printLine(e.insn, "; ")
+		return err
+	}
+	e.maxCtx = max(e.maxCtx, off+size)
+	return nil
+}
+
+// loadCtx gives d what a context field holds: a number, or one of the pointers a context has.
+func (e *env) loadCtx(d *reg, off, size int) {
+	switch progtype.CtxAccess(e.prog.Type, e.prog.AttachType, off, size, false, false).Field {
+	case progtype.FieldPacket:
+		setPtr(d, ptrToPacket)
+	case progtype.FieldPacketMeta:
+		setPtr(d, ptrToPacketMeta)
+	case progtype.FieldPacketEnd:
+		setPtr(d, ptrToPacketEnd)
+	case progtype.FieldSockOrNull:
+		setPtr(d, ptrToSockCommon|maybeNull)
+		e.idGen++
+		d.id = e.idGen
+	}
+}
+
+func (e *env) checkSock(op, off, size int) error {
+	r := &e.st.fr().regs[op]
+	if r.Smin < 0 {
+		return e.reject(CodeBounds, "%s min value is negative, either use unsigned index or do a if (index >=0) check.", operandName(op))
+	}
+	if !r.Var.IsConst() || r.Var.Value != 0 || !progtype.SockAccess(off, size, r.typ == ptrToSockCommon, r.typ == ptrToTCPSock) {
+		return e.reject(CodePermission, "%s invalid %s access off=%d size=%d", operandName(op), r.typ, off, size)
+	}
+	return nil
+}
+
+// checkStruct checks a read through a pointer to a BTF structure.
+func (e *env) checkStruct(op, off, size int, kind accessKind) error {
+	r := &e.st.fr().regs[op]
+	t := e.types[r.aux]
+	name := t.TypeName()
+	switch {
+	case off < 0:
+		return e.reject(CodeBounds, "%s is ptr_%s invalid negative access: off=%d", operandName(op), name, off)
+	case !r.Var.IsConst() || r.Var.Value != 0:
+		return e.reject(CodePointerMath, "%s is ptr_%s invalid variable offset: off=%d, var_off=%s", operandName(op), name, off, r.Var)
+	case kind == accessWrite:
+		return e.reject(CodePermission, "only read is supported")
+	case r.typ&untrusted != 0:
+		return e.unsupported("reads through untrusted pointers (%s)", r.typ)
+	}
+	total, err := btf.Sizeof(t)
+	if err != nil {
+		return e.reject(CodeBTF, "size of %s is unknown: %v", name, err)
+	}
+	if off+size > total {
+		return e.reject(CodeBounds, "access beyond struct %s at off %d size %d", name, off, size)
+	}
+	return nil
+}
+
+// constantValue reads a value that cannot change: in a frozen map that programs cannot write (bpf_map_direct_read).
+func (e *env) constantValue(r *reg, off, size int) (uint64, bool) {
+	m := &e.prog.Maps[r.aux]
+	if !isConstantMap(m) || !r.Var.IsConst() {
+		return 0, false
+	}
+	at := off + int(r.Var.Value)
+	if at < 0 || at+size > len(m.Contents) {
+		return 0, false
+	}
+	v := uint64(0)
+	for i := size - 1; i >= 0; i-- {
+		v = v<<8 | uint64(m.Contents[at+i])
+	}
+	return v, true
+}
+
+// isConstantMap reports whether the map's contents can be relied on (bpf_map_is_rdonly).
+func isConstantMap(m *program.Map) bool {
+	return m.Type == ebpf.Array && m.Flags&flagReadOnlyProg != 0 && m.Frozen && m.Contents != nil
+}
+
+// checkAlign checks alignment: always on the stack, elsewhere only with BPF_F_STRICT_ALIGNMENT or where the instruction
+// needs it (check_ptr_alignment).
+func (e *env) checkAlign(r *reg, off, size int, strict bool) error {
+	strict = strict || e.prog.Flags&flagStrictAlignment != 0 || r.typ == ptrToStack
+	if !strict || size == 1 {
+		return nil
+	}
+	if r.typ.isPacket() {
+		const ipAlign = 2
+		if !r.Var.Add(tnum.Const(uint64(int64(ipAlign + int(r.off) + off)))).IsAligned(uint64(size)) {
+			return e.reject(CodeAlignment, "misaligned packet access off %d+%s+%d+%d size %d", ipAlign, r.Var, r.off, off, size)
+		}
+		return nil
+	}
+	if !r.Var.Add(tnum.Const(uint64(int64(int(r.off) + off)))).IsAligned(uint64(size)) {
+		return e.reject(CodeAlignment, "misaligned %saccess off %s+%d+%d size %d", alignNames[r.typ], r.Var, r.off, off, size)
+	}
+	return nil
+}
+
+const flagStrictAlignment = 1 << 0 // BPF_F_STRICT_ALIGNMENT
+
+var alignNames = map[regType]string{
+	ptrToMapValue: "value ", ptrToCtx: "context ", ptrToStack: "stack ", ptrToSocket: "sock ",
+	ptrToSockCommon: "sock_common ", ptrToTCPSock: "tcp_sock ",
+}
+
+// checkAtomic checks read-modify-write instructions, load-acquire and store-release.
+func (e *env) checkAtomic(in isa.Insn) error {
+	switch in.Info().Kind {
+	case isa.KindLoadAcquire:
+		return e.checkLoadAcquire(in)
+	case isa.KindStoreRelease:
+		return e.checkStoreRelease(in)
+	case isa.KindAtomic, isa.KindAtomicFetch, isa.KindXchg, isa.KindCmpxchg:
+		return e.checkRMW(in)
+	}
+	if !validAtomicOp(in.Imm) {
+		return e.reject(CodeBadInsn, "BPF_ATOMIC uses invalid atomic opcode %02x", uint32(in.Imm))
+	}
+	return e.reject(CodeBadInsn, "invalid atomic operand size")
+}
+
+func validAtomicOp(imm int32) bool {
+	switch imm &^ isa.AtomicFETCH {
+	case isa.AtomicADD, isa.AtomicOR, isa.AtomicAND, isa.AtomicXOR:
+		return true
+	}
+	return imm == isa.AtomicXCHG || imm == isa.AtomicCMPXCHG || imm == isa.AtomicLoadAcq || imm == isa.AtomicStoreRel
+}
+
+// atomicPtr rejects memory that atomics may not touch (atomic_ptr_type_ok).
+func (e *env) atomicPtr(r isa.Reg, what string) error {
+	t := e.st.fr().regs[r].typ
+	if t == ptrToCtx || t.isPacket() || t.isSock() {
+		return e.reject(CodePermission, "BPF_ATOMIC %s R%d %s is not allowed", what, r, t)
+	}
+	return nil
+}
+
+func (e *env) checkRMW(in isa.Insn) error {
+	if in.Size() != isa.SizeW && in.Size() != isa.SizeDW {
+		return e.reject(CodeBadInsn, "invalid atomic operand size")
+	}
+	if _, err := e.readReg(in.Src); err != nil {
+		return err
+	}
+	dst, err := e.readReg(in.Dst)
+	if err != nil {
+		return err
+	}
+	kind := in.Info().Kind
+	if kind == isa.KindCmpxchg {
+		if _, err := e.readReg(isa.R0); err != nil {
+			return err
+		}
+	}
+	if err := e.atomicPtr(in.Dst, "stores into"); err != nil {
+		return err
+	}
+	typ := dst.typ
+	load := -1
+	switch kind {
+	case isa.KindCmpxchg:
+		load = int(isa.R0)
+	case isa.KindAtomicFetch, isa.KindXchg:
+		load = int(in.Src)
+	}
+	if load >= 0 {
+		// unknown before the checks: an address in the register that is fetched into is refused
+		d, err := e.writeReg(isa.Reg(load))
+		if err != nil {
+			return err
+		}
+		e.setUnknown(d)
+	}
+	if err := e.checkMem(int(in.Dst), int(in.Off), in.Bytes(), accessRead, -1, false, true); err != nil {
+		return err
+	}
+	if load >= 0 {
+		if err := e.checkMem(int(in.Dst), int(in.Off), in.Bytes(), accessRead, load, false, true); err != nil {
+			return err
+		}
+	}
+	if err := e.notePtr(typ, false); err != nil {
+		return err
+	}
+	return e.checkMem(int(in.Dst), int(in.Off), in.Bytes(), accessWrite, -1, false, true)
+}
+
+func (e *env) checkLoadAcquire(in isa.Insn) error {
+	src, err := e.readReg(in.Src)
+	if err != nil {
+		return err
+	}
+	typ := src.typ
+	if _, err := e.writeReg(in.Dst); err != nil {
+		return err
+	}
+	if err := e.checkMem(int(in.Src), int(in.Off), in.Bytes(), accessRead, int(in.Dst), false, true); err != nil {
+		return err
+	}
+	if typ == ptrToCtx || typ.isPacket() || typ.isSock() {
+		return e.reject(CodePermission, "BPF_ATOMIC loads from R%d %s is not allowed", in.Src, typ)
+	}
+	return e.notePtr(typ, false)
+}
+
+func (e *env) checkStoreRelease(in isa.Insn) error {
+	if _, err := e.readReg(in.Src); err != nil {
+		return err
+	}
+	dst, err := e.readReg(in.Dst)
+	if err != nil {
+		return err
+	}
+	typ := dst.typ
+	if err := e.checkMem(int(in.Dst), int(in.Off), in.Bytes(), accessWrite, int(in.Src), false, true); err != nil {
+		return err
+	}
+	if typ == ptrToCtx || typ.isPacket() || typ.isSock() {
+		return e.reject(CodePermission, "BPF_ATOMIC stores into R%d %s is not allowed", in.Dst, typ)
+	}
+	return e.notePtr(typ, false)
+}

@@ -1,0 +1,111 @@
+package verifier
+
+// regType says what a register holds: a base kind in the low byte and modifier bits above it (enum bpf_reg_type and
+// enum bpf_type_flag of Linux).
+type regType uint16
+
+// The base kinds. Their order is the order of typeNames.
+const (
+	notInit regType = iota
+	scalarValue
+	ptrToCtx
+	constPtrToMap
+	ptrToMapValue
+	ptrToStack
+	ptrToPacketMeta
+	ptrToPacket
+	ptrToPacketEnd
+	ptrToSocket
+	ptrToSockCommon
+	ptrToTCPSock
+	ptrToBTF
+	ptrToMem
+	ptrToFunc
+
+	baseMask regType = 0xff
+)
+
+// Modifiers.
+const (
+	maybeNull regType = 1 << (8 + iota)
+	rdonly
+	trusted
+	untrusted
+)
+
+var typeNames = [...]string{
+	notInit:         "?",
+	scalarValue:     "scalar",
+	ptrToCtx:        "ctx",
+	constPtrToMap:   "map_ptr",
+	ptrToMapValue:   "map_value",
+	ptrToStack:      "fp",
+	ptrToPacketMeta: "pkt_meta",
+	ptrToPacket:     "pkt",
+	ptrToPacketEnd:  "pkt_end",
+	ptrToSocket:     "sock",
+	ptrToSockCommon: "sock_common",
+	ptrToTCPSock:    "tcp_sock",
+	ptrToBTF:        "ptr_",
+	ptrToMem:        "mem",
+	ptrToFunc:       "func",
+}
+
+func (t regType) base() regType { return t & baseMask }
+
+func (t regType) mayBeNull() bool { return t&maybeNull != 0 }
+
+// isPacket reports whether t points into the packet or its metadata (type_is_pkt_pointer).
+func (t regType) isPacket() bool { return t == ptrToPacket || t == ptrToPacketMeta }
+
+// isSock reports whether t is one of the socket pointers (type_is_sk_pointer).
+func (t regType) isSock() bool {
+	return t == ptrToSocket || t == ptrToSockCommon || t == ptrToTCPSock
+}
+
+// isMapPointer reports whether the log shows a map's figures for t.
+func (t regType) isMapPointer() bool { b := t.base(); return b == constPtrToMap || b == ptrToMapValue }
+
+// String is the kernel's reg_type_str.
+func (t regType) String() string {
+	prefix, postfix := "", ""
+	if t&rdonly != 0 {
+		prefix = "rdonly_"
+	}
+	if t&untrusted != 0 {
+		prefix += "untrusted_"
+	}
+	if t&trusted != 0 {
+		prefix += "trusted_"
+	}
+	if t&maybeNull != 0 {
+		if t.base() == ptrToBTF {
+			postfix = "or_null_"
+		} else {
+			postfix = "_or_null"
+		}
+	}
+	return prefix + typeNames[t.base()] + postfix
+}
+
+// ptrKind is the kind of memory an access through t reaches.
+func (t regType) ptrKind() PtrKind {
+	switch t.base() {
+	case ptrToCtx:
+		return PtrCtx
+	case ptrToStack:
+		return PtrStack
+	case ptrToMapValue:
+		return PtrMapValue
+	case ptrToPacket, ptrToPacketMeta:
+		return PtrPacket
+	case ptrToMem, ptrToSocket, ptrToSockCommon, ptrToTCPSock:
+		return PtrMem
+	case ptrToBTF:
+		if t&untrusted != 0 {
+			return PtrBTFUntrusted
+		}
+		return PtrBTF
+	}
+	return PtrNone
+}
