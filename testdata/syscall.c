@@ -15,7 +15,7 @@ SEC("syscall") __success int add(struct args *ctx)
 // FNV-1a of the low bytes of a, rounds times.
 SEC("syscall") __success int hash(struct args *ctx)
 {
-	u32 h = 2166136261u, n = ctx->rounds & 0xffff;
+	u32 h = 2166136261u, n = ctx->rounds & 0x3ff;
 
 	for (u32 i = 0; i < n; i++) {
 		h ^= (u8)(ctx->a >> (i & 7) * 8);
