@@ -1,0 +1,189 @@
+package difftest
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/skep-bpf/skep/helpers"
+	"github.com/skep-bpf/skep/internal/interp"
+	"github.com/skep-bpf/skep/internal/kernel"
+	"github.com/skep-bpf/skep/internal/lower"
+	"github.com/skep-bpf/skep/internal/native"
+	"github.com/skep-bpf/skep/internal/progen"
+	"github.com/skep-bpf/skep/internal/program"
+	"github.com/skep-bpf/skep/internal/rt"
+	"github.com/skep-bpf/skep/verifier"
+)
+
+var (
+	enginePrograms = flag.Int("engine-programs", 400, "random programs that run on every engine")
+	engineSeed     = flag.Uint64("engine-seed", 1, "seed of the first of them")
+	engineKernel   = flag.Bool("engine-kernel", true, "the kernel runs those of up to five arguments as well")
+)
+
+// engines runs programs of one shape on each engine there is.
+type engines struct {
+	world  *World
+	jit    error // why there is no compiled code
+	kernel error // why the kernel does not take part
+	counts engineCounts
+}
+
+type engineCounts struct{ refused, interp, plain, jit, kernel int }
+
+func newEngines(tb testing.TB) *engines {
+	p := progen.New(0, progen.ConfigFor(0, 5))
+	w, err := NewWorld(p.Maps)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() {
+		if err := w.Close(); err != nil {
+			tb.Error(err)
+		}
+	})
+	e := &engines{world: w, jit: native.Supported(), kernel: kernel.Available()}
+	if !*engineKernel {
+		e.kernel = fmt.Errorf("switched off")
+	}
+	return e
+}
+
+// compare runs one program everywhere and returns how the outcomes differ. A program that the verifier refuses runs
+// nowhere.
+func (e *engines) compare(p *program.Program, seed uint64) error {
+	res, err := verifier.Verify(p, verifier.Options{Helpers: helpers.Proto})
+	if err != nil {
+		e.counts.refused++
+		return nil
+	}
+	packet, fill := progen.Packet(seed), progen.Prefill(seed)
+	run := func(exe rt.Executable) (Outcome, error) {
+		if err := e.world.Reset(fill); err != nil {
+			return Outcome{}, err
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+		defer cancel()
+		return e.world.Run(ctx, exe, p.Type, packet)
+	}
+	// The reference: of the proof's facts only those are used without which a program has no meaning.
+	env := e.world.Env()
+	env.Exact = true
+	want, err := e.interpret(p, withoutFacts(res), env, run)
+	if err != nil {
+		return fmt.Errorf("interpreter without facts: %w", err)
+	}
+	e.counts.plain++
+	got, err := e.interpret(p, res, e.world.Env(), run)
+	if err != nil {
+		return fmt.Errorf("interpreter: %w", err)
+	}
+	e.counts.interp++
+	if d := Diff(want, got, false); d != "" {
+		return fmt.Errorf("interpreter without and with facts: %s", d)
+	}
+	if e.jit == nil {
+		code, err := lower.Lower(p, res, e.world.Env())
+		if err != nil {
+			return fmt.Errorf("lower: %w", err)
+		}
+		exes, err := native.Load(code)
+		if err != nil {
+			return fmt.Errorf("compile: %w", err)
+		}
+		got, err := run(exes[0])
+		if err := exes[0].Close(); err != nil {
+			return err
+		}
+		if err != nil {
+			return fmt.Errorf("compiled: %w", err)
+		}
+		e.counts.jit++
+		if d := Diff(want, got, false); d != "" {
+			return fmt.Errorf("interpreter and compiled code: %s", d)
+		}
+	}
+	if e.kernel == nil && maxParams(p) <= 5 {
+		return e.inKernel(p, fill, packet, want)
+	}
+	return nil
+}
+
+// withoutFacts forgets what the proof knows but for the kinds of pointers (loads of packet pointers from a context are
+// not what they look like) and the sizes of frames.
+func withoutFacts(res *verifier.Result) *verifier.Result {
+	r := *res
+	r.Insns = slices.Clone(res.Insns)
+	for i := range r.Insns {
+		r.Insns[i] = verifier.InsnFact{Seen: true, Ptr: r.Insns[i].Ptr, Map: -1, TailCallIndex: -1}
+	}
+	return &r
+}
+
+func (e *engines) interpret(p *program.Program, res *verifier.Result, env *lower.Env, run func(rt.Executable) (Outcome, error)) (Outcome, error) {
+	code, err := lower.Lower(p, res, env)
+	if err != nil {
+		return Outcome{}, fmt.Errorf("lower: %w", err)
+	}
+	exe, err := interp.New(code, interp.Options{})
+	if err != nil {
+		return Outcome{}, err
+	}
+	return run(exe)
+}
+
+func (e *engines) inKernel(p *program.Program, fill []progen.Entry, packet []byte, want Outcome) error {
+	k, err := kernel.Load(p)
+	if err != nil {
+		return fmt.Errorf("the verifier accepts, the kernel does not: %w", err)
+	}
+	defer k.Close()
+	got, err := RunKernel(k, p, fill, packet)
+	if err != nil {
+		return fmt.Errorf("kernel: %w", err)
+	}
+	e.counts.kernel++
+	if d := Diff(want, got, true); d != "" {
+		return fmt.Errorf("interpreter and kernel: %s", d)
+	}
+	return nil
+}
+
+func maxParams(p *program.Program) int {
+	n := 0
+	for i := range p.Funcs {
+		n = max(n, p.Funcs[i].Params())
+	}
+	return n
+}
+
+// TestEngines runs random programs on the interpreter (without and with the verifier's facts), as compiled code and in
+// the kernel: r0, packet and maps must be equal. -engine-programs and -engine-seed choose how many and which.
+func TestEngines(t *testing.T) {
+	e := newEngines(t)
+	failed := 0
+	for i := range *enginePrograms {
+		seed := *engineSeed + uint64(i)
+		maxArgs := 5
+		if seed%2 == 0 {
+			maxArgs = 12
+		}
+		p := progen.New(seed, progen.ConfigFor(seed, maxArgs))
+		if err := e.compare(p, seed); err != nil {
+			t.Errorf("go test ./internal/difftest -run TestEngines -engine-seed %d -engine-programs 1\n%v", seed, err)
+			if failed++; failed == 5 {
+				t.FailNow()
+			}
+		}
+	}
+	c := e.counts
+	t.Logf("%d programs: %d refused, %d interpreted without and %d with facts, %d compiled (%v), %d in the kernel (%v)",
+		*enginePrograms, c.refused, c.plain, c.interp, c.jit, e.jit, c.kernel, e.kernel)
+	if c.refused*20 > *enginePrograms {
+		t.Errorf("%d of %d programs refused", c.refused, *enginePrograms)
+	}
+}

@@ -1,0 +1,128 @@
+package difftest
+
+import (
+	"flag"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/skep-bpf/skep/helpers"
+	"github.com/skep-bpf/skep/internal/kernel"
+	"github.com/skep-bpf/skep/internal/progen"
+	"github.com/skep-bpf/skep/internal/program"
+	"github.com/skep-bpf/skep/verifier"
+)
+
+var (
+	verdictPrograms = flag.Int("verdict-programs", 400, "random programs, each also mutated, that both verifiers judge")
+	verdictSeed     = flag.Uint64("verdict-seed", 1, "seed of the first of them")
+)
+
+// Verdict is what both verifiers say of a program.
+type Verdict struct {
+	Ours, Kernel             bool
+	OurReason, KernelReason  string
+	OurLog, KernelLog        string
+	OurProcessed, KernelProc int
+}
+
+// judge asks both verifiers at a log level. The error is not nil where there is nothing to compare.
+func judge(p *program.Program, level uint32) (v Verdict, err error) {
+	v.Kernel, v.KernelLog, err = kernel.Verify(p, level|verifier.LogStats)
+	if err != nil {
+		return v, err
+	}
+	res, err := verifier.Verify(p, verifier.Options{Helpers: helpers.Proto, LogLevel: level | verifier.LogStats})
+	v.Ours = err == nil
+	if err != nil {
+		v.OurReason = err.Error()
+		v.OurLog = fmt.Sprintf("%+v", err)
+	} else {
+		v.OurLog = res.Log
+	}
+	if !v.Kernel {
+		v.KernelReason = reasonOf(v.KernelLog)
+	}
+	return v, nil
+}
+
+// reasonOf returns the last line of a log that is no summary.
+func reasonOf(log string) string {
+	last := ""
+	for line := range strings.Lines(log) {
+		line = strings.TrimSpace(line)
+		if line == "" || strings.HasPrefix(line, "processed ") || strings.HasPrefix(line, "verification time ") || strings.HasPrefix(line, "stack depth ") {
+			continue
+		}
+		last = line
+	}
+	return last
+}
+
+// verdictReport collects verdicts by kind.
+type verdictReport struct {
+	both, neither, weAlone, kernelAlone, none int
+	reasons                                   map[string]int
+	wording                                   map[string]int
+}
+
+func (r *verdictReport) add(v Verdict, err error) {
+	if r.reasons == nil {
+		r.reasons, r.wording = map[string]int{}, map[string]int{}
+	}
+	switch {
+	case err != nil:
+		r.none++
+	case v.Ours && v.Kernel:
+		r.both++
+	case v.Ours:
+		r.weAlone++
+		r.reasons["we accept, kernel: "+v.KernelReason]++
+	case v.Kernel:
+		r.kernelAlone++
+		r.reasons["kernel accepts, we: "+v.OurReason]++
+	default:
+		r.neither++
+		if !strings.Contains(v.OurLog, v.KernelReason) {
+			r.wording[fmt.Sprintf("kernel: %s | we: %s", v.KernelReason, v.OurReason)]++
+		}
+	}
+}
+
+func (r *verdictReport) String() string {
+	return fmt.Sprintf("both accept %d, both refuse %d (%d kinds of other words), we alone accept %d, the kernel alone accepts %d, no verdict %d",
+		r.both, r.neither, len(r.wording), r.weAlone, r.kernelAlone, r.none)
+}
+
+// TestVerdicts has both verifiers judge random programs and mutations of them. A program that we accept and the kernel
+// refuses is a hole and fails at once; so does the reverse.
+func TestVerdicts(t *testing.T) {
+	if err := kernel.Available(); err != nil {
+		t.Skip(err)
+	}
+	var report verdictReport
+	shown := 0
+	for i := range *verdictPrograms {
+		seed := *verdictSeed + uint64(i)
+		p := progen.New(seed, progen.ConfigFor(seed, 5))
+		for n, q := range []*program.Program{p, progen.Mutate(p, seed), progen.Mutate(p, seed+1<<32)} {
+			v, err := judge(q, 0)
+			report.add(v, err)
+			if err == nil && v.Ours != v.Kernel {
+				if shown++; shown <= 10 {
+					t.Errorf("go test ./internal/difftest -run TestVerdicts -verdict-seed %d -verdict-programs 1\nvariant %d: we %t (%s), the kernel %t (%s)",
+						seed, n, v.Ours, v.OurReason, v.Kernel, v.KernelReason)
+				}
+			}
+		}
+	}
+	t.Log(report.String())
+	for k, n := range report.reasons {
+		t.Logf("%5d %s", n, k)
+	}
+	if testing.Verbose() {
+		for k, n := range report.wording {
+			t.Logf("%5d %s", n, k)
+		}
+	}
+}

@@ -1,0 +1,287 @@
+// Package difftest compares what must be equal: skep's verifier with the kernel's, skep's engines with each other and
+// with the kernel's runs, and the values of a run with what the verifier claims of them. Its tests are the project's
+// oracle tests; where bpf(2) is not permitted they compare what there is.
+//
+// It stands above every package that it compares and nothing imports it.
+package difftest
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/cilium/ebpf"
+
+	"github.com/skep-bpf/skep/helpers"
+	"github.com/skep-bpf/skep/internal/ir"
+	"github.com/skep-bpf/skep/internal/kernel"
+	"github.com/skep-bpf/skep/internal/lower"
+	"github.com/skep-bpf/skep/internal/offheap"
+	"github.com/skep-bpf/skep/internal/progen"
+	"github.com/skep-bpf/skep/internal/program"
+	"github.com/skep-bpf/skep/internal/progtype"
+	"github.com/skep-bpf/skep/internal/rt"
+	"github.com/skep-bpf/skep/maps"
+)
+
+// Outcome is what one run of a program left.
+type Outcome struct {
+	R0   uint64
+	Data []byte           // the packet
+	Maps [][]progen.Entry // by map, ordered by key; per-CPU values with all CPUs' bits joined
+}
+
+// World is what programs of one set of maps run in: the maps, a packet buffer and a context block. It serves one run at
+// a time.
+type World struct {
+	specs []program.Map
+	maps  []*maps.Map
+	mem   *offheap.Region
+}
+
+// The layout of World.mem: the context block, then a packet buffer with room in front.
+const (
+	worldSize = 8192
+	packetAt  = 1024
+	packetMax = 4096
+)
+
+// NewWorld makes the maps that programs name. Close frees them.
+func NewWorld(specs []program.Map) (*World, error) {
+	w := &World{specs: specs}
+	var err error
+	if w.mem, err = offheap.Alloc(worldSize); err != nil {
+		return nil, err
+	}
+	for _, s := range specs {
+		m, err := maps.New(&ebpf.MapSpec{Name: s.Name, Type: s.Type, KeySize: s.KeySize, ValueSize: s.ValueSize, MaxEntries: s.MaxEntries, Flags: s.Flags})
+		if err != nil {
+			return nil, errors.Join(err, w.Close())
+		}
+		w.maps = append(w.maps, m)
+	}
+	return w, nil
+}
+
+// Close frees the maps and the memory.
+func (w *World) Close() error {
+	err := w.mem.Free()
+	for _, m := range w.maps {
+		err = errors.Join(err, m.Close())
+	}
+	return err
+}
+
+// Env binds the maps and the helpers for lowering.
+func (w *World) Env() *lower.Env {
+	e := &lower.Env{Helper: helpers.Handle}
+	for _, m := range w.maps {
+		l := m.Layout()
+		b := lower.MapBinding{
+			Handle: m.Handle(), Values: l.Values, Stride: uint32(l.Stride), ValueSize: m.ValueSize(), MaxEntries: l.MaxEntries, PerCPUStride: l.PerCPU,
+			Progs: l.ProgArray,
+		}
+		switch l.Kind {
+		case maps.LayoutArray:
+			b.Kind = ir.MapArray
+		case maps.LayoutPerCPUArray:
+			b.Kind = ir.MapPerCPUArray
+		case maps.LayoutProgArray:
+			b.Kind = ir.MapProgArray
+		}
+		for _, g := range m.Regions() {
+			b.Memory = append(b.Memory, ir.Region{Base: g.Base, Size: g.Size, ReadOnly: g.ReadOnly, Name: g.Name})
+		}
+		e.Maps = append(e.Maps, b)
+	}
+	return e
+}
+
+// Reset empties the maps and fills them with es.
+func (w *World) Reset(es []progen.Entry) error {
+	for i, m := range w.maps {
+		for {
+			k, err := m.NextKeyBytes(nil)
+			if err != nil {
+				return err
+			}
+			if k == nil {
+				break
+			}
+			if isArray(w.specs[i].Type) {
+				zero := zeroValue(w.specs[i])
+				for n := range w.specs[i].MaxEntries {
+					if err := m.Put(n, zero); err != nil {
+						return err
+					}
+				}
+				break
+			}
+			if err := m.Delete(k); err != nil {
+				return err
+			}
+		}
+	}
+	for _, e := range es {
+		if err := w.maps[e.Map].Put(e.Key, e.Value); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Run runs exe once on a copy of data. Packet programs of the socket layer see the packet behind its Ethernet header,
+// as in the kernel's test runs.
+func (w *World) Run(ctx context.Context, exe rt.Executable, typ ebpf.ProgramType, data []byte) (Outcome, error) {
+	if len(data) > packetMax {
+		return Outcome{}, fmt.Errorf("packet of %d bytes, at most %d", len(data), packetMax)
+	}
+	mem := w.mem.Bytes()
+	clear(mem)
+	copy(mem[packetAt:], data)
+	base := w.mem.Addr()
+	p := &rt.Packet{
+		Head: base + packetAt - 256, Data: base + packetAt, Meta: base + packetAt, DataEnd: base + packetAt + uintptr(len(data)),
+		End: base + packetAt + packetMax, NetOff: 14, XDP: typ == ebpf.XDP,
+	}
+	if typ == ebpf.SocketFilter {
+		skip := uintptr(min(len(data), 14))
+		p.Data, p.Meta, p.NetOff = p.Data+skip, p.Meta+skip, 0
+	}
+	binary.NativeEndian.PutUint64(mem[progtype.ShadowData:], uint64(p.Data))
+	binary.NativeEndian.PutUint64(mem[progtype.ShadowDataEnd:], uint64(p.DataEnd))
+	binary.NativeEndian.PutUint64(mem[progtype.ShadowDataMeta:], uint64(p.Meta))
+	if progtype.HasSkb(typ) {
+		binary.NativeEndian.PutUint32(mem, uint32(p.DataEnd-p.Data)) // len
+	}
+	r := rt.Acquire()
+	defer r.Release()
+	r.Ctx, r.Packet = base, p
+	r0, err := exe.Exec(ctx, r)
+	if err != nil {
+		return Outcome{}, err
+	}
+	out := Outcome{R0: r0, Data: bytes.Clone(mem[packetAt : packetAt+len(data)])}
+	out.Maps, err = dump(w.specs, func(i int) reader { return ourMap{w.maps[i]} })
+	return out, err
+}
+
+// RunKernel runs a program in the kernel on maps that hold es. k must be fresh: its maps are not emptied.
+func RunKernel(k *kernel.Prog, p *program.Program, es []progen.Entry, data []byte) (Outcome, error) {
+	for _, e := range es {
+		if err := k.Map(e.Map).Update(e.Key, e.Value, 0); err != nil {
+			return Outcome{}, err
+		}
+	}
+	res, err := k.Run(kernel.RunInput{Data: data})
+	if err != nil {
+		return Outcome{}, err
+	}
+	out := Outcome{R0: uint64(res.Ret), Data: res.Data}
+	if p.Type == ebpf.SocketFilter {
+		out.Data = data // the kernel gives the packet back without its Ethernet header; a filter cannot write to it
+	}
+	out.Maps, err = dump(p.Maps, func(i int) reader { return k.Map(i) })
+	return out, err
+}
+
+// reader is what dump needs of a map.
+type reader interface {
+	Lookup(key []byte) ([]byte, error)
+	NextKey(prev []byte) ([]byte, error)
+}
+
+// ourMap is a skep map as a reader.
+type ourMap struct{ m *maps.Map }
+
+func (o ourMap) Lookup(key []byte) ([]byte, error) {
+	b, err := o.m.LookupBytes(key)
+	if err == nil && b == nil {
+		err = ebpf.ErrKeyNotExist
+	}
+	return b, err
+}
+
+func (o ourMap) NextKey(prev []byte) ([]byte, error) {
+	var key any
+	if prev != nil {
+		key = prev
+	}
+	k, err := o.m.NextKeyBytes(key)
+	if err == nil && k == nil {
+		err = ebpf.ErrKeyNotExist
+	}
+	return k, err
+}
+
+func isArray(t ebpf.MapType) bool { return t == ebpf.Array || t == ebpf.PerCPUArray }
+
+// zeroValue returns what sets an element to zero: bytes, or one slice of them for each CPU.
+func zeroValue(m program.Map) any {
+	zero := make([]byte, m.ValueSize)
+	if m.Type != ebpf.PerCPUArray && m.Type != ebpf.PerCPUHash {
+		return zero
+	}
+	return slices.Repeat([][]byte{zero}, maps.PossibleCPUs())
+}
+
+// dump reads all maps. One run uses one CPU, so joining the bits of a per-CPU value gives that CPU's.
+func dump(specs []program.Map, open func(i int) reader) ([][]progen.Entry, error) {
+	all := make([][]progen.Entry, len(specs))
+	for i, s := range specs {
+		m := open(i)
+		for key, err := m.NextKey(nil); !errors.Is(err, ebpf.ErrKeyNotExist); key, err = m.NextKey(key) {
+			if err != nil {
+				return nil, err
+			}
+			v, err := m.Lookup(key)
+			if err != nil {
+				return nil, err
+			}
+			joined := bytes.Clone(v[:s.ValueSize])
+			for part := (int(s.ValueSize) + 7) &^ 7; len(v) > part; {
+				v = v[part:]
+				for j := range joined {
+					joined[j] |= v[j]
+				}
+			}
+			all[i] = append(all[i], progen.Entry{Map: i, Key: bytes.Clone(key), Value: joined})
+		}
+		slices.SortFunc(all[i], func(a, b progen.Entry) int { return bytes.Compare(a.Key, b.Key) })
+	}
+	return all, nil
+}
+
+// Diff tells how two outcomes differ, "" if they do not. With low32 only the low half of r0 counts: the kernel's test
+// run returns no more.
+func Diff(a, b Outcome, low32 bool) string {
+	mask := ^uint64(0)
+	if low32 {
+		mask = 1<<32 - 1
+	}
+	if a.R0&mask != b.R0&mask {
+		return fmt.Sprintf("r0 %#x and %#x", a.R0&mask, b.R0&mask)
+	}
+	if !bytes.Equal(a.Data, b.Data) {
+		i := 0
+		for i < len(a.Data) && i < len(b.Data) && a.Data[i] == b.Data[i] {
+			i++
+		}
+		return fmt.Sprintf("packets of %d and %d bytes differ from byte %d", len(a.Data), len(b.Data), i)
+	}
+	for i := range a.Maps {
+		if len(a.Maps[i]) != len(b.Maps[i]) {
+			return fmt.Sprintf("map %d has %d and %d elements", i, len(a.Maps[i]), len(b.Maps[i]))
+		}
+		for j := range a.Maps[i] {
+			x, y := a.Maps[i][j], b.Maps[i][j]
+			if !bytes.Equal(x.Key, y.Key) || !bytes.Equal(x.Value, y.Value) {
+				return fmt.Sprintf("map %d: %x=%x and %x=%x", i, x.Key, x.Value, y.Key, y.Value)
+			}
+		}
+	}
+	return ""
+}
