@@ -23,6 +23,8 @@ const (
 	BlockFaultAdr = 208
 	BlockFaultSP  = 216
 	BlockSeq      = 224 // runs started on this block
+	BlockID       = 232 // 32 bits: number of the block
+	BlockBack     = 240 // where the stubs continue
 	BlockSize     = 256
 )
 
@@ -31,7 +33,8 @@ const (
 	ExitReturn      = 0
 	ExitYield       = 1
 	ExitFault       = 2
-	ExitRunning     = 3 // it has not left
+	ExitRunning     = 3 // it has not left, or has been served and goes on
+	ExitStop        = 4 // it has been served and must end
 	ExitFirstHandle = 16
 )
 

@@ -20,7 +20,9 @@ type Code struct {
 	jit  *amd64.Code
 	addr uintptr
 	size int
-	tgt  rt.Target
+	// hosts is set if a run may call host functions, its own or those of a program it tail-calls.
+	hosts bool
+	tgt   rt.Target
 }
 
 var _ rt.Executable = (*Code)(nil)
@@ -52,7 +54,7 @@ func Load(progs ...*ir.Program) ([]*Code, error) {
 		}
 		offs[i] = len(all)
 		all = append(all, j.Text...)
-		out[i] = &Code{name: p.Name, jit: j, size: len(j.Text)}
+		out[i] = &Code{name: p.Name, jit: j, size: len(j.Text), hosts: callsHost(p)}
 	}
 	reap()
 	base, err := text.add(all)
@@ -69,6 +71,10 @@ func Load(progs ...*ir.Program) ([]*Code, error) {
 		loaded.codes = slices.Insert(loaded.codes, k, c)
 	}
 	return out, nil
+}
+
+func callsHost(p *ir.Program) bool {
+	return slices.ContainsFunc(p.Insns, func(in ir.Insn) bool { return in.Op == ir.CallHost || in.Op == ir.TailCall })
 }
 
 func byAddr(c *Code, addr uintptr) int {
@@ -127,28 +133,48 @@ func (c *Code) Exec(ctx context.Context, r *rt.Run) (uint64, error) {
 	if err != nil {
 		return 0, fmt.Errorf("program %s: %w", c.name, err)
 	}
+	o := &owners[b.id]
+	o.run = r
 	b.code, b.ctx = uintptr(c.tgt.Entry), r.Ctx
 	b.poll, b.tailCnt = 0, 0
 	if ctx != nil && ctx.Done() != nil {
-		return c.cancellable(ctx, r, b)
+		return c.cancellable(ctx, b, o)
+	}
+	if c.hosts {
+		return c.guarded(b, o)
 	}
 	enter(b)
 	if b.exit == exitReturn {
 		return b.ret, nil
 	}
-	return c.serve(ctx, r, b)
+	return c.ended(b, o)
 }
 
 // cancellable is Exec where ctx can end.
-func (c *Code) cancellable(ctx context.Context, r *rt.Run, b *block) (uint64, error) {
+func (c *Code) cancellable(ctx context.Context, b *block, o *owner) (uint64, error) {
 	if err := ctx.Err(); err != nil {
 		return 0, fmt.Errorf("program %s: not started: %w", c.name, err)
 	}
 	stop := context.AfterFunc(ctx, func() { requestPoll(b) })
-	defer stop()
+	o.ctx = ctx
+	defer func() {
+		o.ctx = nil
+		stop()
+	}()
+	return c.guarded(b, o)
+}
+
+// guarded is Exec where a host function may panic.
+func (c *Code) guarded(b *block, o *owner) (ret uint64, err error) {
+	defer func() {
+		if b.exit != exitReturn { // only a panic comes here like this
+			err = rt.PanicError(nameAt(b), insnAt(b), recover())
+			b.exit = exitReturn
+		}
+	}()
 	enter(b)
 	if b.exit == exitReturn {
 		return b.ret, nil
 	}
-	return c.serve(ctx, r, b)
+	return c.ended(b, o)
 }

@@ -2,18 +2,14 @@ package native
 
 import "github.com/skep-bpf/skep/internal/jit/amd64"
 
-// enter starts the program that b is set up for; it returns when the program has returned or left (b.exit).
-//
-//go:noescape
+// enter runs the program that b is set up for until it has returned or must end (b.exit). While it runs, dispatch is
+// called for every exit.
 func enter(b *block)
 
-// resume continues a program that left, with b.ret as the result of the host function.
-//
-//go:noescape
-func resume(b *block)
+// stubs returns the addresses that generated code calls to leave, and the one where a fault continues.
+func stubs() (host, many, yieldAt, faultAt uintptr)
 
-// stubs returns the addresses that generated code calls to leave.
-func stubs() (host, many, yieldAt uintptr)
+var stubHost, stubMany, stubYield, stubFault = stubs()
 
 // cpuid returns what the processor says of itself (Intel SDM volume 2, CPUID).
 func cpuid(leaf, sub uint32) (bx, cx uint32)

@@ -15,6 +15,7 @@ const (
 	exitYield   = abi.ExitYield
 	exitFault   = abi.ExitFault
 	exitRunning = abi.ExitRunning
+	exitStop    = abi.ExitStop
 )
 
 // blocks holds the context blocks of each execution slot, by depth of nesting. An entry is used by whoever holds the
@@ -44,40 +45,52 @@ func grow(r *rt.Run) (*block, error) {
 // requestPoll makes the program on b leave at its next yield point.
 func requestPoll(b *block) { atomic.StoreUint32(&b.poll, 1) }
 
-// serve goes on with a program that has left to Go, until it returns or must end.
-func (c *Code) serve(ctx context.Context, r *rt.Run, b *block) (ret uint64, err error) {
-	defer func() {
-		if b.exit != exitReturn { // abandoned: its frames are forgotten
-			if p := recover(); p != nil {
-				err = rt.PanicError(c.nameAt(b), c.insnAt(b), p)
-			}
-			ret, b.exit = 0, exitReturn
+// owner is what Go knows of the run on a block; owners has one for each block, by its number.
+type owner struct {
+	run *rt.Run
+	ctx context.Context // nil if it cannot end
+	err error           // why the run must end
+}
+
+var owners [maxStacks]owner
+
+// dispatch serves one exit of the program on b: enter calls it on the goroutine's stack. It leaves in b.exit whether the
+// program goes on.
+func dispatch(b *block) {
+	o := &owners[b.id]
+	if b.exit == exitYield {
+		atomic.StoreUint32(&b.poll, 0)
+		if o.ctx != nil && o.ctx.Err() != nil {
+			o.stop(b, fmt.Errorf("program %s: stopped at instruction %d: %w", nameAt(b), insnAt(b), o.ctx.Err()))
+			return
 		}
-	}()
-	for {
-		switch b.exit {
-		case exitReturn:
-			return b.ret, nil
-		case exitYield:
-			atomic.StoreUint32(&b.poll, 0)
-			if ctx != nil && ctx.Err() != nil {
-				return 0, fmt.Errorf("program %s: stopped at instruction %d: %w", c.nameAt(b), c.insnAt(b), ctx.Err())
-			}
-			runtime.Gosched()
-		case exitFault:
-			return 0, c.fault(b)
-		default:
-			f := rt.Lookup(rt.Handle(b.exit))
-			if f == nil {
-				return 0, fmt.Errorf("program %s: host function %d is gone", c.nameAt(b), b.exit)
-			}
-			b.ret = f(r, &b.args)
-			if r.Err != nil {
-				return 0, r.Err
-			}
-		}
-		resume(b)
+		runtime.Gosched()
+		b.exit = exitRunning
+		return
 	}
+	f := rt.Lookup(rt.Handle(b.exit))
+	if f == nil {
+		o.stop(b, fmt.Errorf("program %s: instruction %d: host function %d is gone", nameAt(b), insnAt(b), b.exit))
+		return
+	}
+	b.ret = f(o.run, &b.args)
+	if o.run.Err != nil {
+		o.stop(b, o.run.Err)
+		return
+	}
+	b.exit = exitRunning
+}
+
+func (o *owner) stop(b *block, err error) { o.err, b.exit = err, exitStop }
+
+// ended returns the result of a run that was abandoned.
+func (c *Code) ended(b *block, o *owner) (uint64, error) {
+	err := o.err
+	if b.exit == exitFault {
+		err = c.fault(b)
+	}
+	o.err, b.exit = nil, exitReturn
+	return 0, err
 }
 
 // The stack of a program that left through a stub: five saved registers, then the return address.
@@ -97,14 +110,15 @@ func callerIn(sp uintptr, b *block) uintptr {
 	return 0
 }
 
-func (c *Code) nameAt(b *block) string {
+// nameAt returns the program that left, insnAt the BPF instruction where it did, -1 if unknown.
+func nameAt(b *block) string {
 	if at := find(leftAt(b)); at != nil {
 		return at.name
 	}
-	return c.name
+	return "?"
 }
 
-func (c *Code) insnAt(b *block) int {
+func insnAt(b *block) int {
 	pc := leftAt(b)
 	if at := find(pc); at != nil {
 		return at.PCAt(int(pc - at.addr))

@@ -13,7 +13,7 @@
 #define SLOT_MASK $-524288
 #define SLOT_BLOCK 520192
 
-// A fault: note where, and go on in faulted, which returns to Go.
+// A fault: note where, and go on in enter, which returns to Go.
 TEXT onFault<>(SB), NOSPLIT|NOFRAME, $0-0
 	MOVQ UC_SP, CX
 	CMPQ CX, ·stacksLo(SB)
@@ -29,7 +29,7 @@ TEXT onFault<>(SB), NOSPLIT|NOFRAME, $0-0
 	MOVQ AX, 208(CX)
 	MOVQ R8, 216(CX)
 	MOVQ CX, UC_R12
-	LEAQ faulted<>(SB), AX
+	MOVQ ·stubFault(SB), AX
 	MOVQ AX, UC_IP
 	RET
 chain:
@@ -37,18 +37,6 @@ chain:
 	MOVLQSX DI, CX
 	MOVQ (AX)(CX*8), AX
 	JMP  AX
-
-// faulted abandons the program: it returns to whoever called enter or resume.
-TEXT faulted<>(SB), NOSPLIT|NOFRAME, $0-0
-	CLD
-	MOVQ $2, 24(R12)
-	MOVQ 0(R12), SP
-	MOVQ 0(SP), CX
-	LEAQ 8(SP), SP
-	JMP  back // vet takes a write to BP in straight code for a clobbered frame pointer; Go's is restored here
-back:
-	MOVQ 8(R12), BP
-	JMP  CX
 
 // The Go runtime wants this thread to stop (SIGURG): make the program leave at its next yield point.
 TEXT onPreempt<>(SB), NOSPLIT|NOFRAME, $0-0

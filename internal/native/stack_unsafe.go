@@ -63,6 +63,9 @@ type block struct {
 	faultAddr          uintptr
 	faultSP            uintptr
 	seq                uint64
+	id                 uint32
+	_                  uint32
+	back               uintptr
 }
 
 // reserveStacks reserves the address range, less of it where the system refuses that much.
@@ -94,11 +97,12 @@ func newStack(cpu int) (*block, error) {
 	if err := mprotect(usable, stackSize+blockPage, unix.PROT_READ|unix.PROT_WRITE); err != nil {
 		return nil, fmt.Errorf("machine stack: %w", err)
 	}
+	id := stacks.used
 	stacks.used++
 	b := (*block)(pointer(slot + slotSize - blockPage))
-	b.cpu = uint32(cpu)
+	b.cpu, b.id = uint32(cpu), uint32(id)
 	b.top = slot + slotSize - blockPage - topSlack
-	b.callHost, b.callMany, b.yield = stubs()
+	b.callHost, b.callMany, b.yield = stubHost, stubMany, stubYield
 	stacks.all = append(stacks.all, b)
 	return b, nil
 }

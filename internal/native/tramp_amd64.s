@@ -1,10 +1,10 @@
 //go:build linux
 
 #include "textflag.h"
+#include "funcdata.h"
 
-// Preconditions of this file: R12 (in enter and resume: the argument) is the address of a context block in a stack slot
-// of this package, laid out as internal/abi/block.go says; TestBlock holds the offsets together. Generated code keeps
-// R12 and nothing else of Go's.
+// Preconditions of this file: b is the address of a context block in a stack slot of this package, laid out as
+// internal/abi/block.go says; TestBlock holds the offsets together. While generated code runs, R12 is that address.
 
 #define GOSP 0(R12)
 #define GOBP 8(R12)
@@ -15,13 +15,38 @@
 #define CODE 184(R12)
 #define CTX 192(R12)
 #define SEQ 224(R12)
+#define BACK 240(R12)
 
 // func enter(b *block)
-// Enters generated code on its own stack. Returns when the program returns or leaves to Go.
-TEXT ·enter(SB), NOSPLIT|NOFRAME, $0-8
+//
+// Runs the program that b is set up for, on its own stack, until it has returned or must end. Host calls are made from
+// the frame of this function: the program calls a stub, the stub goes over to the goroutine's stack and continues here
+// behind the call of launch, dispatch is called as any function is, and again goes back. So Go can walk, grow and move
+// its stack, and every RET meets its CALL, which the processor predicts: leaving by RET, or not at all by way of this
+// frame, costs several times as much.
+TEXT ·enter(SB), 0, $8-8
+	NO_LOCAL_POINTERS
 	MOVQ b+0(FP), R12
-	MOVQ BP, GOBP
+	CALL launch<>(SB)
+	CMPQ EXIT, $0     // continued here by launch (0) and by the stubs
+	JEQ  done
+	CMPQ EXIT, $2
+	JEQ  done
+	MOVQ R12, 0(SP)
+	CALL ·dispatch(SB)
+	MOVQ b+0(FP), R12
+	CMPQ EXIT, $3
+	JNE  done
+	JMP  again<>(SB)
+done:
+	RET
+
+// launch calls the program.
+TEXT launch<>(SB), NOSPLIT|NOFRAME, $0-0
+	MOVQ 0(SP), AX
+	MOVQ AX, BACK
 	MOVQ SP, GOSP
+	MOVQ BP, GOBP
 	INCQ SEQ
 	MOVQ $3, EXIT
 	MOVQ CODE, AX
@@ -35,12 +60,14 @@ TEXT ·enter(SB), NOSPLIT|NOFRAME, $0-8
 	MOVQ GOSP, SP
 	RET
 
-// func resume(b *block)
-// Continues behind the host call or yield point that left, with RESULT as r0 of a host call.
-TEXT ·resume(SB), NOSPLIT|NOFRAME, $0-8
-	MOVQ b+0(FP), R12
-	MOVQ BP, GOBP
+// again goes back to the program behind its call of a stub. It stands for a return of launch into enter's frame, which
+// may have moved.
+TEXT again<>(SB), NOSPLIT|NOFRAME, $0-0
+	MOVQ BACK, AX
+	LEAQ -8(SP), SP
+	MOVQ AX, 0(SP)
 	MOVQ SP, GOSP
+	MOVQ BP, GOBP
 	MOVQ RESULT, AX
 	MOVQ NATSP, SP
 	MOVQ 0(SP), R15
@@ -48,67 +75,56 @@ TEXT ·resume(SB), NOSPLIT|NOFRAME, $0-8
 	MOVQ 16(SP), R13
 	MOVQ 24(SP), BX
 	MOVQ 32(SP), BP
-	MOVQ 40(SP), CX
-	LEAQ 48(SP), SP
-	JMP  CX // not RET: the return-stack predictor would be wrong
+	LEAQ 40(SP), SP
+	RET
 
-// The stubs below are called by generated code, on its stack: AX is the exit code.
+// The stubs are called by the program, on its stack: AX is the exit code.
 
-#define SAVE \
-	LEAQ -40(SP), SP; \
-	MOVQ R15, 0(SP); \
-	MOVQ R14, 8(SP); \
-	MOVQ R13, 16(SP); \
-	MOVQ BX, 24(SP); \
-	MOVQ BP, 32(SP); \
-	MOVQ AX, EXIT; \
-	MOVQ SP, NATSP
-
-#define LEAVE \
-	MOVQ GOBP, BP; \
-	MOVQ GOSP, SP; \
-	MOVQ 0(SP), CX; \
-	LEAQ 8(SP), SP; \
-	JMP  CX
-
-#define ARGS6 \
-	MOVQ DI, 80(R12); \
-	MOVQ SI, 88(R12); \
-	MOVQ DX, 96(R12); \
-	MOVQ CX, 104(R12); \
-	MOVQ R8, 112(R12); \
-	MOVQ R9, 120(R12)
+// callMany leaves for a host function with more than six arguments: the others stand above the return address.
+TEXT callMany<>(SB), NOSPLIT|NOFRAME, $0-0
+	MOVQ 8(SP), R10
+	MOVQ R10, 128(R12)
+	MOVQ 16(SP), R10
+	MOVQ R10, 136(R12)
+	MOVQ 24(SP), R10
+	MOVQ R10, 144(R12)
+	MOVQ 32(SP), R10
+	MOVQ R10, 152(R12)
+	MOVQ 40(SP), R10
+	MOVQ R10, 160(R12)
+	MOVQ 48(SP), R10
+	MOVQ R10, 168(R12)
+	JMP  callHost<>(SB)
 
 // callHost leaves for a host function with at most six arguments.
 TEXT callHost<>(SB), NOSPLIT|NOFRAME, $0-0
-	SAVE
-	ARGS6
-	LEAVE
+	LEAQ -40(SP), SP
+	MOVQ R15, 0(SP)
+	MOVQ R14, 8(SP)
+	MOVQ R13, 16(SP)
+	MOVQ BX, 24(SP)
+	MOVQ BP, 32(SP)
+	MOVQ AX, EXIT
+	MOVQ SP, NATSP
+	MOVQ DI, 80(R12)
+	MOVQ SI, 88(R12)
+	MOVQ DX, 96(R12)
+	MOVQ CX, 104(R12)
+	MOVQ R8, 112(R12)
+	MOVQ R9, 120(R12)
+	JMP  toGo<>(SB)
 
-// callMany leaves for a host function with more: arguments 7 to 12 stand above the return address.
-TEXT callMany<>(SB), NOSPLIT|NOFRAME, $0-0
-	SAVE
-	ARGS6
-	MOVQ 48(SP), AX
-	MOVQ 56(SP), CX
-	MOVQ 64(SP), DX
-	MOVQ 72(SP), SI
-	MOVQ 80(SP), DI
-	MOVQ 88(SP), R8
-	MOVQ AX, 128(R12)
-	MOVQ CX, 136(R12)
-	MOVQ DX, 144(R12)
-	MOVQ SI, 152(R12)
-	MOVQ DI, 160(R12)
-	MOVQ R8, 168(R12)
-	LEAVE
+// toGo continues in enter.
+TEXT toGo<>(SB), NOSPLIT|NOFRAME, $0-0
+	MOVQ GOSP, SP
+	MOVQ 0(SP), CX
+	LEAQ 8(SP), SP
+	JMP  bp // vet takes a write to BP in straight code for a clobbered frame pointer; Go's is restored here
+bp:
+	MOVQ GOBP, BP
+	JMP  CX
 
-// leave saves what callHost does and leaves; the caller has done the rest.
-TEXT leave<>(SB), NOSPLIT|NOFRAME, $0-0
-	SAVE
-	LEAVE
-
-// yield leaves with every register of the program kept.
+// yield leaves and keeps every register of the program.
 TEXT yield<>(SB), NOSPLIT|NOFRAME, $0-0
 	LEAQ -56(SP), SP
 	MOVQ AX, 0(SP)
@@ -119,7 +135,7 @@ TEXT yield<>(SB), NOSPLIT|NOFRAME, $0-0
 	MOVQ R8, 40(SP)
 	MOVQ R9, 48(SP)
 	MOVQ $1, AX
-	CALL leave<>(SB)
+	CALL callHost<>(SB)
 	MOVQ 0(SP), AX
 	MOVQ 8(SP), DI
 	MOVQ 16(SP), SI
@@ -130,14 +146,22 @@ TEXT yield<>(SB), NOSPLIT|NOFRAME, $0-0
 	LEAQ 56(SP), SP
 	RET
 
-// func stubs() (host, many, yieldAt uintptr)
-TEXT ·stubs(SB), NOSPLIT, $0-24
+// faulted is where the signal handler continues, with R12 set, when the program has faulted: it is abandoned.
+TEXT faulted<>(SB), NOSPLIT|NOFRAME, $0-0
+	CLD
+	MOVQ $2, EXIT
+	JMP  toGo<>(SB)
+
+// func stubs() (host, many, yieldAt, faultAt uintptr)
+TEXT ·stubs(SB), NOSPLIT, $0-32
 	LEAQ callHost<>(SB), AX
 	MOVQ AX, host+0(FP)
 	LEAQ callMany<>(SB), AX
 	MOVQ AX, many+8(FP)
 	LEAQ yield<>(SB), AX
 	MOVQ AX, yieldAt+16(FP)
+	LEAQ faulted<>(SB), AX
+	MOVQ AX, faultAt+24(FP)
 	RET
 
 // func cpuid(leaf, sub uint32) (bx, cx uint32)
