@@ -14,7 +14,7 @@
 // A line holds statements separated by ';'. Comments are // and /* */; a line that begins with ';' or '#' is a comment.
 // Lines of a kernel log are taken as well, "12: (bf) r1 = r2 ; R1=ctx()": there everything behind ';' is a comment and
 // the opcode in parentheses is checked. Jumps go to labels ("out:", or local numeric ones, "goto 1f") or by slots
-// ("goto +2", "goto pc+2"). What text cannot say ".raw OP DST SRC OFF IMM" says.
+// ("goto +2", "goto pc+2"). What text cannot say ".raw OP, DST, SRC, OFF, IMM" says.
 //
 // Program adds directives that make a whole program of it.
 package asmtext
@@ -235,7 +235,7 @@ func (p *parser) anyDirective(name string) error {
 	return fmt.Errorf("unknown directive %s", name)
 }
 
-// raw takes ".raw OP DST SRC OFF IMM": one slot, whatever it means.
+// raw takes ".raw OP, DST, SRC, OFF, IMM": one slot, whatever it means.
 func (p *parser) raw() error {
 	var v [5]int64
 	for i := range v {
@@ -246,7 +246,7 @@ func (p *parser) raw() error {
 		}
 	}
 	if v[0] < 0 || v[0] > 255 || v[1] < 0 || v[1] > 15 || v[2] < 0 || v[2] > 15 || v[3] != int64(int16(v[3])) {
-		return fmt.Errorf(".raw OP DST SRC OFF IMM: value out of range")
+		return fmt.Errorf(".raw OP, DST, SRC, OFF, IMM: value out of range")
 	}
 	imm, err := imm32(v[4])
 	p.emit(isa.Insn{Op: uint8(v[0]), Dst: isa.Reg(v[1]), Src: isa.Reg(v[2]), Off: int16(v[3]), Imm: imm})

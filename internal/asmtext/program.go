@@ -29,7 +29,7 @@ type ProgramOptions struct {
 //	                           [sleepable] [destructive] [rcu] [weak] [unresolved]
 //	.func NAME [args=N] [global] [weak]           starts a function; args: BTF with N parameters of type long, a, b, ...
 //	.func int NAME(struct s *a, int b) [global]   the same with its prototype
-//	.equ NAME VALUE    .raw OP DST SRC OFF IMM
+//	.equ NAME VALUE    .raw OP, DST, SRC, OFF, IMM
 //
 // Code before the first .func is the entry function, without BTF. Labels that are called become functions without BTF.
 // The older stack-argument dialect (r12) is converted as in programs from objects.
