@@ -490,10 +490,8 @@ func (e *env) checkLdAbs(in isa.Insn) error {
 	if err != nil {
 		return err
 	}
-	if len(e.st.refs) > 0 {
-		r := e.st.refs[0]
-		err := e.reject(CodeReference, "Unreleased reference id=%d alloc_insn=%d", r.id, r.insn)
-		return e.why(err, "BPF_LD_[ABS|IND] would lead to reference leak")
+	if err := e.heldRefs("BPF_LD_[ABS|IND]"); err != nil {
+		return err
 	}
 	if ctx.typ != ptrToCtx {
 		return e.reject(CodeType, "at the time of BPF_LD_ABS|IND R6 != pointer to skb")

@@ -134,7 +134,7 @@ func (e *env) checkHelperArg(i int, m *callMeta) error {
 			return err
 		}
 	} else {
-		if err := e.argType(op, a); err != nil {
+		if err := e.argType(op, a, m.proto.ReleaseArg == op); err != nil {
 			return err
 		}
 		if err := e.argOffset(op, m.proto.ReleaseArg == op); err != nil {
@@ -181,7 +181,7 @@ var argTypes = map[ArgKind][]regType{
 }
 
 // argType checks the type of an argument (check_reg_type).
-func (e *env) argType(op int, a *HelperArg) error {
+func (e *env) argType(op int, a *HelperArg, release bool) error {
 	r := &e.st.fr().regs[op]
 	t := r.typ
 	if a.OrNull {
@@ -199,14 +199,16 @@ func (e *env) argType(op int, a *HelperArg) error {
 			return nil
 		}
 	}
-	return e.reject(CodeType, "R%d type=%s expected=%s", op, r.typ, expectedTypes(a.Kind, want))
+	return e.reject(CodeType, "R%d type=%s expected=%s", op, r.typ, expectedTypes(a.Kind, want, release))
 }
 
 // expectedTypes lists the accepted types as the kernel's messages do.
-func expectedTypes(kind ArgKind, want []regType) string {
+func expectedTypes(kind ArgKind, want []regType, release bool) string {
 	switch {
 	case len(want) == len(memTypes):
 		return "fp, pkt, pkt_meta, map_key, map_value, mem, ringbuf_mem, buf, trusted_ptr_"
+	case kind == ArgSockCommon && release:
+		return "sock_common, sock, tcp_sock, xdp_sock, ptr_, trusted_ptr_"
 	case kind == ArgSockCommon:
 		return "sock_common, sock, tcp_sock, xdp_sock"
 	}
@@ -497,11 +499,7 @@ func (e *env) noteTailCall(mp *program.Map, seen bool) error {
 func (e *env) checkSpecialHelper(id int32, m *callMeta) error {
 	switch id {
 	case fnTailCall:
-		if len(e.st.refs) > 0 {
-			r := e.st.refs[0]
-			err := e.reject(CodeReference, "Unreleased reference id=%d alloc_insn=%d", r.id, r.insn)
-			return e.why(err, "tail_call would lead to reference leak")
-		}
+		return e.heldRefs("tail_call")
 	case fnSnprintf:
 		return e.checkSnprintf()
 	}

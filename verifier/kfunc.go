@@ -35,10 +35,22 @@ func kfuncProto(k *program.Kfunc) *btf.FuncProto {
 
 func (k *kfuncMeta) flag(f program.KfuncFlags) bool { return k.k.Flags&f != 0 }
 
-// unmodelled are kernel kfuncs whose effects on the state this verifier does not know; they are never treated as plain
-// functions.
-var unmodelled = map[string]bool{"bpf_throw": true, "bpf_rcu_read_lock": true, "bpf_rcu_read_unlock": true,
-	"bpf_preempt_disable": true, "bpf_preempt_enable": true, "bpf_local_irq_save": true, "bpf_local_irq_restore": true}
+// unmodelled reports whether a name is that of a kernel kfunc whose call does more to the state than its prototype and
+// flags say (special_kfunc_list). Such a name is never treated as a plain function, whoever registers it.
+func unmodelled(name string) bool {
+	for _, p := range []string{"bpf_iter_", "bpf_dynptr_", "bpf_obj_", "bpf_percpu_obj_", "bpf_list_", "bpf_rbtree_", "bpf_rcu_",
+		"bpf_preempt_", "bpf_local_irq_", "bpf_res_spin_", "bpf_wq_", "bpf_arena_", "bpf_refcount_"} {
+		if strings.HasPrefix(name, p) {
+			return true
+		}
+	}
+	switch name {
+	case "bpf_throw", "bpf_cast_to_kern_ctx", "bpf_rdonly_cast", "bpf_session_cookie", "bpf_get_kmem_cache",
+		"bpf_set_dentry_xattr", "bpf_remove_dentry_xattr", "bpf_stream_vprintk", "__bpf_trap":
+		return true
+	}
+	return false
+}
 
 func (e *env) checkKfuncCall(in isa.Insn) error {
 	if in.Imm < 0 || int(in.Imm) >= len(e.prog.Kfuncs) {
@@ -51,7 +63,7 @@ func (e *env) checkKfuncCall(in isa.Insn) error {
 		return e.unsupported("kfuncs of kernel modules")
 	case m.proto == nil:
 		return e.reject(CodeBTF, "kernel function %s has no prototype in BTF", k.Name)
-	case unmodelled[k.Name] || strings.HasPrefix(k.Name, "bpf_iter_"):
+	case unmodelled(k.Name):
 		return e.unsupported("kfunc %s", k.Name)
 	case !k.Resolved:
 		return e.reject(CodeCall, "calling kernel function %s is not allowed", k.Name)

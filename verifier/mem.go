@@ -185,6 +185,8 @@ func (e *env) checkRegion(op, off, size int, kind accessKind) error {
 		return e.checkSock(op, off, size)
 	case b == ptrToBTF && !r.typ.mayBeNull():
 		return e.checkStruct(op, off, size, kind)
+	case r.typ == constPtrToMap:
+		return e.checkMapStruct(op, off, kind)
 	}
 	if r.typ.mayBeNull() {
 		return e.reject(CodeNull, "%s invalid mem access '%s'", operandName(op), r.typ)
@@ -335,6 +337,24 @@ func (e *env) checkStruct(op, off, size int, kind accessKind) error {
 		return e.reject(CodeBounds, "access beyond struct %s at off %d size %d", name, off, size)
 	}
 	return nil
+}
+
+// checkMapStruct checks an access through a map pointer itself (check_ptr_to_map_access). The kernel shows its own
+// structures there, which skep does not have.
+func (e *env) checkMapStruct(op, off int, kind accessKind) error {
+	r := &e.st.fr().regs[op]
+	name := "bpf_htab"
+	switch e.prog.Maps[r.aux].Type {
+	case ebpf.Array, ebpf.PerCPUArray, ebpf.ProgramArray:
+		name = "bpf_array"
+	}
+	switch {
+	case off < 0:
+		return e.reject(CodeBounds, "%s is %s invalid negative access: off=%d", operandName(op), name, off)
+	case kind == accessWrite:
+		return e.reject(CodePermission, "only read from %s is supported", name)
+	}
+	return e.unsupported("reads of the kernel's struct %s through a map pointer", name)
 }
 
 // constantValue reads a value that cannot change: in a frozen map that programs cannot write (bpf_map_direct_read).

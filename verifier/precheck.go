@@ -2,6 +2,7 @@ package verifier
 
 import (
 	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/btf"
 
 	"github.com/skep-bpf/skep/internal/isa"
 )
@@ -183,13 +184,23 @@ func (e *env) resolveFuncs() error {
 	return e.checkAbnormalReturn()
 }
 
-// checkAbnormalReturn refuses implicit returns in functions without BTF (check_abnormal_return).
+// checkAbnormalReturn refuses implicit returns in functions without BTF, or that return nothing
+// (check_abnormal_return, check_btf_func).
 func (e *env) checkAbnormalReturn() error {
 	for i := 1; i < len(e.funcs); i++ {
-		if e.prog.Funcs[i].Type != nil {
+		e.insn = e.prog.Funcs[i].Start
+		if p := e.prog.Funcs[i].Proto(); p != nil {
+			if isIntOrEnum(btf.UnderlyingType(p.Return)) {
+				continue
+			}
+			if e.funcs[i].ldAbs {
+				return e.reject(CodeBTF, "LD_ABS is only allowed in functions that return 'int'.")
+			}
+			if e.funcs[i].tailCall {
+				return e.reject(CodeBTF, "tail_call is only allowed in functions that return 'int'.")
+			}
 			continue
 		}
-		e.insn = e.prog.Funcs[i].Start
 		if e.funcs[i].ldAbs {
 			return e.reject(CodeBTF, "LD_ABS is not allowed in subprogs without BTF")
 		}

@@ -85,15 +85,12 @@ func (e *env) covers(pc int, old, cur *state) (bool, error) {
 		if old.exactOnly {
 			level = byRange
 		}
-		return e.statesEqual(old, cur, pc, level), nil
+		return e.statesEqual(old, cur, level), nil
 	}
-	if e.prog.Insns[pc].IsMayGoto() {
-		if old.mayGoto != cur.mayGoto && e.statesEqual(old, cur, pc, byRange) {
-			return true, nil
-		}
-		return false, nil
+	if e.prog.Insns[pc].IsMayGoto() && old.mayGoto != cur.mayGoto && e.statesEqual(old, cur, byRange) {
+		return true, nil
 	}
-	if old.mayGoto == cur.mayGoto && maybeLooping(old, cur) && e.statesEqual(old, cur, pc, byEquality) {
+	if old.mayGoto == cur.mayGoto && maybeLooping(old, cur) && e.statesEqual(old, cur, byEquality) {
 		e.printLine(pc, "; ")
 		err := e.reject(CodeInfiniteLoop, "infinite loop detected at insn %d", pc)
 		if e.log.level != 0 {
@@ -298,7 +295,7 @@ func (e *env) isLive(s *state, f, i int) bool {
 var unbound = func() reg { return reg{Scalar: scalar.Unknown(), typ: scalarValue} }()
 
 // statesEqual reports whether old covers cur at the given level (states_equal).
-func (e *env) statesEqual(old, cur *state, pc int, level exactness) bool {
+func (e *env) statesEqual(old, cur *state, level exactness) bool {
 	if old.cur != cur.cur || !sameCallers(old, cur) || len(old.refs) != len(cur.refs) {
 		return false
 	}

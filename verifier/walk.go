@@ -224,6 +224,11 @@ func (e *env) checkLeaks() error {
 	if e.st.cur != 0 {
 		return nil
 	}
+	return e.heldRefs("BPF_EXIT instruction in main prog")
+}
+
+// heldRefs rejects if any reference is held where what would lose it.
+func (e *env) heldRefs(what string) error {
 	var err error
 	for _, r := range e.st.refs {
 		if err == nil {
@@ -231,6 +236,9 @@ func (e *env) checkLeaks() error {
 		} else {
 			err = e.why(err, "Unreleased reference id=%d alloc_insn=%d", r.id, r.insn)
 		}
+	}
+	if err != nil {
+		err = e.why(err, "%s would lead to reference leak", what)
 	}
 	return err
 }
