@@ -22,9 +22,8 @@ const (
 	BlockFaultPC  = 200
 	BlockFaultAdr = 208
 	BlockFaultSP  = 216
-	BlockSeq      = 224 // runs started on this block
-	BlockID       = 232 // 32 bits: number of the block
-	BlockBack     = 240 // where the stubs continue
+	BlockID       = 224 // 32 bits: number of the block
+	BlockBack     = 232 // where the stubs continue
 	BlockSize     = 256
 )
 

@@ -77,6 +77,7 @@ func (c *Code) exec(ctx context.Context, r *rt.Run) (uint64, error) {
 	m.budget, m.bounded = c.opt.Budget, c.opt.Budget > 0
 	m.low = uint64(m.stack.Addr()) + stackBytes
 	m.last = rt.Region{}
+	r.Stack = rt.Region{Base: uint64(m.stack.Addr()), Size: stackBytes, Name: "stack"}
 	m.enter(c)
 	m.regs[1] = uint64(r.Ctx)
 	m.loop()

@@ -56,7 +56,6 @@ func Load(progs ...*ir.Program) ([]*Code, error) {
 		all = append(all, j.Text...)
 		out[i] = &Code{name: p.Name, jit: j, size: len(j.Text), hosts: callsHost(p)}
 	}
-	reap()
 	base, err := text.add(all)
 	if err != nil {
 		return nil, fmt.Errorf("%d programs of %d bytes: %w", len(progs), len(all), err)
@@ -123,7 +122,7 @@ func (c *Code) Close() error {
 		return nil // closed before
 	}
 	c.jit.Text = nil
-	retire(c.addr, c.size)
+	rt.AfterRuns(func() { text.remove(c.addr, c.size) })
 	return nil
 }
 
@@ -135,6 +134,9 @@ func (c *Code) Exec(ctx context.Context, r *rt.Run) (uint64, error) {
 	}
 	o := &owners[b.id]
 	o.run = r
+	if r.Stack.Base != o.stack.Base {
+		r.Stack = o.stack
+	}
 	b.code, b.ctx = uintptr(c.tgt.Entry), r.Ctx
 	b.poll, b.tailCnt = 0, 0
 	if ctx != nil && ctx.Done() != nil {

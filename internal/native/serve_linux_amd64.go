@@ -50,6 +50,8 @@ type owner struct {
 	run *rt.Run
 	ctx context.Context // nil if it cannot end
 	err error           // why the run must end
+	// stack is the machine stack, where the program's frames lie.
+	stack rt.Region
 }
 
 var owners [maxStacks]owner

@@ -64,6 +64,5 @@ var start = sync.OnceValue(func() error {
 			return err
 		}
 	}
-	registerMembarrier()
 	return install(unix.SIGURG, preempt)
 })

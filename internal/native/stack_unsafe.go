@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/skep-bpf/skep/internal/abi"
+	"github.com/skep-bpf/skep/internal/rt"
 )
 
 // Machine stacks. All lie in one reserved range, so that a signal handler can tell from a stack pointer alone that a
@@ -40,7 +41,6 @@ var stacksLo, stacksHi uintptr
 var stacks struct {
 	mu   sync.Mutex
 	used int
-	all  []*block
 }
 
 // block is a context block. It lies off the Go heap; generated code and assembly know its offsets (internal/abi).
@@ -62,7 +62,6 @@ type block struct {
 	faultPC            uintptr
 	faultAddr          uintptr
 	faultSP            uintptr
-	seq                uint64
 	id                 uint32
 	_                  uint32
 	back               uintptr
@@ -103,7 +102,7 @@ func newStack(cpu int) (*block, error) {
 	b.cpu, b.id = uint32(cpu), uint32(id)
 	b.top = slot + slotSize - blockPage - topSlack
 	b.callHost, b.callMany, b.yield = stubHost, stubMany, stubYield
-	stacks.all = append(stacks.all, b)
+	owners[id].stack = rt.Region{Base: uint64(usable), Size: stackSize, Name: "stack"}
 	return b, nil
 }
 

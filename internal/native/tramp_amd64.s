@@ -14,8 +14,7 @@
 #define TOP 176(R12)
 #define CODE 184(R12)
 #define CTX 192(R12)
-#define SEQ 224(R12)
-#define BACK 240(R12)
+#define BACK 232(R12)
 
 // func enter(b *block)
 //
@@ -47,7 +46,6 @@ TEXT launch<>(SB), NOSPLIT|NOFRAME, $0-0
 	MOVQ AX, BACK
 	MOVQ SP, GOSP
 	MOVQ BP, GOBP
-	INCQ SEQ
 	MOVQ $3, EXIT
 	MOVQ CODE, AX
 	MOVQ CTX, DI
