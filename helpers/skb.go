@@ -53,7 +53,7 @@ const (
 	fIPv6         = 0x80
 )
 
-const skbHashOff = 44 // of hash in struct __sk_buff
+const skbHashOff = 68 // of hash in struct __sk_buff
 
 // at returns the address of n bytes at offset off of a packet, or false if they are not all in it.
 func at(p *rt.Packet, off, n uint64) (uint64, bool) {

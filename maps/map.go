@@ -47,6 +47,7 @@ type Map struct {
 	frozen   atomic.Bool
 	freezeMu sync.RWMutex // writers from Go hold it for reading; Freeze for writing
 
+	users   atomic.Int64 // Closes to come from Go: one, and one for each clone
 	closed  atomic.Bool
 	refs    atomic.Int64
 	store   store
@@ -101,6 +102,7 @@ func NewWithOptions(spec *ebpf.MapSpec, opts Options) (*Map, error) {
 		m.regions[i].ReadOnly = m.flags&FlagReadOnlyProg != 0
 	}
 	m.refs.Store(1)
+	m.users.Store(1)
 	if err := register(m); err != nil {
 		_ = m.store.free()
 		return nil, fmt.Errorf("map create: %w", err)
@@ -193,6 +195,42 @@ func (m *Map) Info() (*ebpf.MapInfo, error) {
 // IsPinned reports false: maps here live in the process.
 func (m *Map) IsPinned() bool { return false }
 
+// Spec returns the spec that the map was made with, its open fields filled in. It may not be changed.
+func (m *Map) Spec() *ebpf.MapSpec { return m.spec }
+
+// fdBase is added to a map's number in FD: no file descriptor is that large.
+const fdBase = 1 << 30
+
+// FD returns a number that stands for the map where instructions made in Go want a file descriptor
+// (asm.Instruction.AssociateMap, asm.LoadMapPtr). It is no file descriptor of the operating system.
+func (m *Map) FD() int { return fdBase + int(m.id) }
+
+// FromFD returns the map whose FD is fd.
+func FromFD(fd int) (*Map, bool) {
+	p := registry.table.Load()
+	if i := fd - fdBase; p != nil && i > 0 && i < len(*p) && (*p)[i] != nil {
+		return (*p)[i], true
+	}
+	return nil, false
+}
+
+// Clone returns the map with one use more, which wants a Close of its own. Unlike cilium/ebpf's, the clone is the same *Map:
+// the last Close closes it.
+func (m *Map) Clone() (*Map, error) {
+	if m == nil {
+		return nil, nil
+	}
+	for {
+		n := m.users.Load()
+		if n <= 0 {
+			return nil, fmt.Errorf("clone map: %w", ErrClosed)
+		}
+		if m.users.CompareAndSwap(n, n+1) {
+			return m, nil
+		}
+	}
+}
+
 // Frozen reports whether Freeze was called: Go can no longer change the map.
 func (m *Map) Frozen() bool { return m.frozen.Load() }
 
@@ -219,7 +257,7 @@ func (m *Map) Freeze() error {
 // Close gives the map up. Its memory stays until the last program that uses it is closed. A program array is emptied.
 // Closing twice does nothing.
 func (m *Map) Close() error {
-	if m == nil || m.closed.Swap(true) {
+	if m == nil || m.closed.Load() || m.users.Add(-1) > 0 || m.closed.Swap(true) {
 		return nil
 	}
 	if p, ok := m.store.(*progArray); ok {
@@ -238,14 +276,14 @@ func (m *Map) hold() error {
 	if m.closed.Load() {
 		return fmt.Errorf("map %s: %w", m.name, ErrClosed)
 	}
-	if !m.holdMemory() {
+	if !m.HoldMemory() {
 		return fmt.Errorf("map %s: %w", m.name, ErrClosed)
 	}
 	return nil
 }
 
-// holdMemory is hold that also succeeds after Close, as long as some program holds the map.
-func (m *Map) holdMemory() bool {
+// HoldMemory is Hold that also succeeds after Close as long as somebody else, a program say, holds the map.
+func (m *Map) HoldMemory() bool {
 	for {
 		n := m.refs.Load()
 		if n <= 0 {

@@ -114,7 +114,7 @@ func CopyAt(addr uint64, n int) []byte {
 			continue
 		}
 		for _, g := range m.regions {
-			if !g.Contains(addr, 1) || !m.holdMemory() {
+			if !g.Contains(addr, 1) || !m.HoldMemory() {
 				continue
 			}
 			b := bytes.Clone(rt.Mem(addr, int(min(uint64(n), g.Base+g.Size-addr))))

@@ -161,3 +161,37 @@ func plainSize(t reflect.Type) int {
 	}
 	return -1
 }
+
+// Append appends data's bytes to b, whatever their number.
+func Append(b []byte, data any) ([]byte, error) {
+	switch v := data.(type) {
+	case nil:
+		return nil, errors.New("can't marshal a nil value")
+	case []byte:
+		return append(b, v...), nil
+	case encoding.BinaryMarshaler:
+		m, err := v.MarshalBinary()
+		return append(b, m...), err
+	}
+	if isNil(data) {
+		return nil, fmt.Errorf("can't marshal a nil %T", data)
+	}
+	if m := Backing(data); m != nil {
+		return append(b, m...), nil
+	}
+	return binary.Append(b, binary.NativeEndian, data)
+}
+
+// Size returns the number of bytes that data, a pointer or slice to decode into, stands for; -1 if it has none.
+func Size(data any) int {
+	if isNil(data) {
+		return -1
+	}
+	if v, ok := data.(*[]byte); ok {
+		return len(*v)
+	}
+	if m := Backing(data); m != nil {
+		return len(m)
+	}
+	return binary.Size(data)
+}

@@ -1,0 +1,353 @@
+package skep
+
+import (
+	"fmt"
+	"reflect"
+	"strings"
+
+	"github.com/cilium/ebpf/btf"
+
+	"github.com/skep-bpf/skep/internal/isa"
+	"github.com/skep-bpf/skep/internal/lower"
+)
+
+// This file compares a kfunc's C prototype, as the program's BTF has it, with the Go function that stands behind it.
+
+// kfuncExts returns how arguments and result are extended to 64 bits, and refuses what the C conventions place elsewhere than
+// in one integer register or slot (stack_arguments.md section 4).
+func kfuncExts(name string, proto *btf.FuncProto) (args []lower.Ext, result lower.Ext, err error) {
+	if n := len(proto.Params); n > isa.MaxFuncArgs {
+		return nil, result, fmt.Errorf("Function %s has %d > %d args", name, n, isa.MaxFuncArgs)
+	}
+	for i, p := range proto.Params {
+		if _, void := btf.UnderlyingType(p.Type).(*btf.Void); void && i == len(proto.Params)-1 {
+			return nil, result, fmt.Errorf("kfunc %s is variadic: a variable number of arguments cannot be passed", name)
+		}
+		e, err := extOf(p.Type)
+		if err != nil {
+			return nil, result, fmt.Errorf("kfunc %s: parameter %d (%s): %w", name, i+1, p.Name, err)
+		}
+		args = append(args, e)
+	}
+	if _, void := btf.UnderlyingType(proto.Return).(*btf.Void); void {
+		return args, lower.Ext{Bytes: 8}, nil
+	}
+	if result, err = extOf(proto.Return); err != nil {
+		return nil, result, fmt.Errorf("kfunc %s: result: %w", name, err)
+	}
+	return args, result, nil
+}
+
+// extOf returns the width and signedness of a type that travels in one register.
+func extOf(t btf.Type) (lower.Ext, error) {
+	switch t := btf.UnderlyingType(t).(type) {
+	case *btf.Int:
+		switch {
+		case t.Size > 8:
+			return lower.Ext{}, fmt.Errorf("an integer of %d bits is wider than a register", t.Size*8)
+		case t.Size != 1 && t.Size != 2 && t.Size != 4 && t.Size != 8:
+			return lower.Ext{}, fmt.Errorf("an integer of %d bytes", t.Size)
+		}
+		return lower.Ext{Bytes: int(t.Size), Signed: t.Encoding == btf.Signed}, nil
+	case *btf.Enum:
+		if t.Size > 8 {
+			return lower.Ext{}, fmt.Errorf("an enum of %d bits is wider than a register", t.Size*8)
+		}
+		return lower.Ext{Bytes: int(t.Size), Signed: t.Signed}, nil
+	case *btf.Pointer:
+		return lower.Ext{Bytes: 8}, nil
+	case *btf.Float:
+		return lower.Ext{}, fmt.Errorf("floating point travels in other registers")
+	case *btf.Struct, *btf.Union:
+		return lower.Ext{}, fmt.Errorf("%s by value: the C conventions place it elsewhere", kindName(t))
+	}
+	return lower.Ext{}, fmt.Errorf("%s cannot be passed in a register", kindName(t))
+}
+
+func kindName(t btf.Type) string {
+	switch t := btf.UnderlyingType(t).(type) {
+	case *btf.Struct:
+		return "struct " + t.Name
+	case *btf.Union:
+		return "union " + t.Name
+	case *btf.Enum:
+		return "enum " + t.Name
+	case *btf.Fwd:
+		return "struct " + t.Name
+	}
+	if n := t.TypeName(); n != "" {
+		return n
+	}
+	return strings.ToLower(strings.TrimPrefix(fmt.Sprintf("%T", t), "*btf."))
+}
+
+// cType writes a type as C does, for messages.
+func cType(t btf.Type) string {
+	switch t := t.(type) {
+	case *btf.Void:
+		return "void"
+	case *btf.Pointer:
+		return strings.TrimSuffix(cType(t.Target), " *") + " *"
+	case *btf.Const:
+		return "const " + cType(t.Type)
+	case *btf.Volatile:
+		return "volatile " + cType(t.Type)
+	case *btf.TypeTag:
+		return cType(t.Type)
+	case *btf.Typedef:
+		return t.Name
+	}
+	return kindName(t)
+}
+
+// cProto writes a prototype as C does.
+func cProto(name string, p *btf.FuncProto) string {
+	params := make([]string, len(p.Params))
+	for i, a := range p.Params {
+		params[i] = strings.TrimSpace(cType(a.Type) + " " + a.Name)
+	}
+	return fmt.Sprintf("%s %s(%s)", cType(p.Return), name, strings.Join(params, ", "))
+}
+
+var (
+	callerType = reflect.TypeFor[Caller]()
+	bytesType  = reflect.TypeFor[[]byte]()
+	objectType = reflect.TypeFor[objectResult]()
+)
+
+// checkGoFunc refuses Go functions that no prototype can fit.
+func checkGoFunc(t reflect.Type) error {
+	if t.IsVariadic() {
+		return fmt.Errorf("variadic functions cannot be kfuncs")
+	}
+	n := 0
+	for i := range t.NumIn() {
+		p := t.In(i)
+		switch {
+		case p == callerType && i == 0:
+		case p == bytesType:
+			n += 2
+		case isScalar(p) || p.Kind() == reflect.Uintptr:
+			n++
+		case p.Kind() == reflect.Pointer:
+			if err := checkPointee(p.Elem()); err != nil {
+				return fmt.Errorf("parameter %d: %w", i+1, err)
+			}
+			n++
+		default:
+			return fmt.Errorf("parameter %d: %s cannot stand for a C parameter", i+1, p)
+		}
+	}
+	if n > isa.MaxFuncArgs {
+		return fmt.Errorf("%d arguments, kfuncs take at most %d", n, isa.MaxFuncArgs)
+	}
+	return checkGoResult(t)
+}
+
+func checkGoResult(t reflect.Type) error {
+	switch {
+	case t.NumOut() == 0:
+		return nil
+	case t.NumOut() > 1:
+		return fmt.Errorf("%d results, a C function has at most one", t.NumOut())
+	case isScalar(t.Out(0)), t.Out(0).Implements(objectType):
+		return nil
+	case t.Out(0).Kind() == reflect.Pointer:
+		return fmt.Errorf("result %s: a program cannot hold a Go pointer; return a *skep.Object made with skep.NewObject", t.Out(0))
+	}
+	return fmt.Errorf("result %s cannot stand for a C result", t.Out(0))
+}
+
+func isScalar(t reflect.Type) bool {
+	switch t.Kind() {
+	case reflect.Bool, reflect.Int8, reflect.Uint8, reflect.Int16, reflect.Uint16, reflect.Int32, reflect.Uint32, reflect.Int64,
+		reflect.Uint64:
+		return true
+	}
+	return false
+}
+
+// checkPointee refuses types that hold Go pointers: the memory is the program's.
+func checkPointee(t reflect.Type) error {
+	switch t.Kind() {
+	case reflect.Bool, reflect.Int8, reflect.Uint8, reflect.Int16, reflect.Uint16, reflect.Int32, reflect.Uint32, reflect.Int64,
+		reflect.Uint64, reflect.Uintptr, reflect.Float32, reflect.Float64:
+		return nil
+	case reflect.Array:
+		return checkPointee(t.Elem())
+	case reflect.Struct:
+		for i := range t.NumField() {
+			if err := checkPointee(t.Field(i).Type); err != nil {
+				return fmt.Errorf("field %s: %w", t.Field(i).Name, err)
+			}
+		}
+		return nil
+	}
+	return fmt.Errorf("%s cannot lie in a program's memory", t)
+}
+
+// matchParam compares Go parameter t with C parameter i and returns how many C parameters it stands for.
+func matchParam(t reflect.Type, proto *btf.FuncProto, i int) (int, error) {
+	if i >= len(proto.Params) {
+		return 0, fmt.Errorf("Go has more parameters than C's %d", len(proto.Params))
+	}
+	p := proto.Params[i]
+	under := btf.UnderlyingType(p.Type)
+	ptr, isPtr := under.(*btf.Pointer)
+	switch {
+	case t == bytesType:
+		return 2, matchBytes(proto, i)
+	case t.Kind() == reflect.Uintptr:
+		if !isPtr {
+			return 0, fmt.Errorf("parameter %s is %s, Go's uintptr stands for a pointer", p.Name, cType(p.Type))
+		}
+		return 1, nil
+	case t.Kind() == reflect.Pointer:
+		if !isPtr {
+			return 0, fmt.Errorf("parameter %s is %s, Go has %s", p.Name, cType(p.Type), t)
+		}
+		if err := matchLayout(t.Elem(), ptr.Target, 0); err != nil {
+			return 0, fmt.Errorf("parameter %s: %w", p.Name, err)
+		}
+		return 1, nil
+	case isPtr:
+		return 0, fmt.Errorf("parameter %s is %s, Go has %s", p.Name, cType(p.Type), t)
+	}
+	return 1, matchScalar("parameter "+p.Name, t, p.Type)
+}
+
+func matchBytes(proto *btf.FuncProto, i int) error {
+	p := proto.Params[i]
+	if _, ok := btf.UnderlyingType(p.Type).(*btf.Pointer); !ok {
+		return fmt.Errorf("parameter %s is %s, Go has []byte", p.Name, cType(p.Type))
+	}
+	if i+1 >= len(proto.Params) || !isSizeParam(proto.Params[i+1]) {
+		return fmt.Errorf("parameter %s: []byte needs a length parameter behind the pointer, named with __sz or __szk", p.Name)
+	}
+	return nil
+}
+
+func isSizeParam(p btf.FuncParam) bool {
+	return strings.HasSuffix(p.Name, "__sz") || strings.HasSuffix(p.Name, "__szk")
+}
+
+func matchScalar(what string, t reflect.Type, c btf.Type) error {
+	e, err := extOf(c)
+	if err != nil {
+		return fmt.Errorf("%s: %w", what, err)
+	}
+	if e.Bytes != int(t.Size()) {
+		return fmt.Errorf("%s is %s of %d bytes, Go has %s of %d", what, cType(c), e.Bytes, t, t.Size())
+	}
+	return nil
+}
+
+// matchLayout compares a Go type with the C type it is laid over.
+func matchLayout(t reflect.Type, c btf.Type, depth int) error {
+	c = btf.UnderlyingType(c)
+	if depth > 16 {
+		return fmt.Errorf("%s: nested too deeply", t)
+	}
+	switch c := c.(type) {
+	case *btf.Struct:
+		if t.Kind() == reflect.Struct {
+			return matchStruct(t, c, depth)
+		}
+	case *btf.Array:
+		if t.Kind() == reflect.Array {
+			if t.Len() != int(c.Nelems) {
+				return fmt.Errorf("C has an array of %d, Go %s", c.Nelems, t)
+			}
+			return matchLayout(t.Elem(), c.Type, depth+1)
+		}
+	case *btf.Int, *btf.Enum, *btf.Float:
+		size, err := btf.Sizeof(c)
+		if err == nil && t.Kind() != reflect.Struct && t.Kind() != reflect.Array {
+			if size != int(t.Size()) {
+				return fmt.Errorf("C has %s of %d bytes, Go %s of %d", kindName(c), size, t, t.Size())
+			}
+			return nil
+		}
+	case *btf.Pointer:
+		if t.Kind() == reflect.Uintptr || t.Kind() == reflect.Uint64 {
+			return nil
+		}
+	case *btf.Union:
+		if t.Size() == uintptr(c.Size) {
+			return nil // any view of the union will do
+		}
+	case *btf.Fwd:
+		return fmt.Errorf("the object only declares struct %s, so its layout cannot be compared; use uintptr", c.Name)
+	case *btf.Void:
+		return fmt.Errorf("C has void *, Go *%s; use []byte or uintptr", t)
+	}
+	return fmt.Errorf("C has %s, Go %s", cType(c), t)
+}
+
+// matchStruct compares fields by name, offset and size.
+func matchStruct(t reflect.Type, c *btf.Struct, depth int) error {
+	fields := map[string]reflect.StructField{}
+	for i := range t.NumField() {
+		f := t.Field(i)
+		if f.Name == "_" {
+			continue
+		}
+		name := f.Tag.Get("btf")
+		if name == "" {
+			name = f.Name
+		}
+		fields[plainName(name)] = f
+	}
+	for _, m := range c.Members {
+		f, ok := fields[plainName(m.Name)]
+		if !ok {
+			return fmt.Errorf("%s has no field for %s of struct %s", t, m.Name, c.Name)
+		}
+		delete(fields, plainName(m.Name))
+		if m.BitfieldSize != 0 {
+			return fmt.Errorf("struct %s: field %s is a bit field, which Go does not have", c.Name, m.Name)
+		}
+		if off := m.Offset.Bytes(); uintptr(off) != f.Offset {
+			return fmt.Errorf("struct %s: field %s is at offset %d, Go's %s.%s at %d", c.Name, m.Name, off, t, f.Name, f.Offset)
+		}
+		if err := matchLayout(f.Type, m.Type, depth+1); err != nil {
+			return fmt.Errorf("struct %s: field %s: %w", c.Name, m.Name, err)
+		}
+	}
+	for _, f := range fields {
+		return fmt.Errorf("struct %s has no field for %s.%s", c.Name, t, f.Name)
+	}
+	if uintptr(c.Size) != t.Size() {
+		return fmt.Errorf("struct %s has %d bytes, Go's %s %d", c.Name, c.Size, t, t.Size())
+	}
+	return nil
+}
+
+func plainName(s string) string { return strings.ToLower(strings.ReplaceAll(s, "_", "")) }
+
+// matchResult compares the results.
+func matchResult(t reflect.Type, proto *btf.FuncProto) error {
+	under := btf.UnderlyingType(proto.Return)
+	_, void := under.(*btf.Void)
+	ptr, isPtr := under.(*btf.Pointer)
+	switch {
+	case t.NumOut() == 0 && !void:
+		return fmt.Errorf("result is %s, Go has none", cType(proto.Return))
+	case t.NumOut() == 0:
+		return nil
+	case void:
+		return fmt.Errorf("result is void, Go has %s", t.Out(0))
+	case t.Out(0).Implements(objectType):
+		if !isPtr {
+			return fmt.Errorf("result is %s, Go has %s", cType(proto.Return), t.Out(0))
+		}
+		elem := reflect.Zero(t.Out(0)).Interface().(objectResult).objectElem()
+		if err := matchLayout(elem, ptr.Target, 0); err != nil {
+			return fmt.Errorf("result: %w", err)
+		}
+		return nil
+	case isPtr:
+		return fmt.Errorf("result is %s, Go has %s", cType(proto.Return), t.Out(0))
+	}
+	return matchScalar("result", t.Out(0), proto.Return)
+}

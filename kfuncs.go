@@ -1,0 +1,161 @@
+package skep
+
+import (
+	"fmt"
+	"reflect"
+	"sync"
+
+	"github.com/cilium/ebpf/btf"
+
+	"github.com/skep-bpf/skep/internal/lower"
+	"github.com/skep-bpf/skep/internal/program"
+	"github.com/skep-bpf/skep/internal/rt"
+)
+
+// KfuncFlags say what a kfunc promises and demands, as the kernel's KF_* flags do.
+type KfuncFlags uint32
+
+// The flags of a kfunc.
+const (
+	// KfuncAcquire: the pointer it returns is a reference that the program must release.
+	KfuncAcquire = KfuncFlags(program.KfuncAcquire)
+	// KfuncRelease: it releases the reference that is its argument.
+	KfuncRelease = KfuncFlags(program.KfuncRelease)
+	// KfuncRetNull: the pointer it returns may be NULL; the program must check.
+	KfuncRetNull = KfuncFlags(program.KfuncRetNull)
+	// KfuncTrustedArgs: pointers to structs must come from a kfunc or the context, unchanged and not NULL.
+	KfuncTrustedArgs = KfuncFlags(program.KfuncTrustedArgs)
+	// KfuncSleepable: only sleepable programs may call it.
+	KfuncSleepable = KfuncFlags(program.KfuncSleepable)
+	// KfuncDestructive: it may do harm that the verifier cannot know of.
+	KfuncDestructive = KfuncFlags(program.KfuncDestructive)
+	// KfuncRCU: pointer arguments may be protected by RCU only.
+	KfuncRCU = KfuncFlags(program.KfuncRCU)
+)
+
+// Kfuncs is a set of functions that programs can call by name: Go functions and native ones. The zero value is empty and
+// ready. It can be used by many collections; what is registered after a load is not seen by it.
+type Kfuncs struct {
+	mu sync.RWMutex
+	m  map[string]*kfunc
+}
+
+// kfunc is a registered function.
+type kfunc struct {
+	name   string
+	flags  program.KfuncFlags
+	fn     any     // a Go function, or nil
+	native uintptr // or the address of machine code
+}
+
+// Register adds a Go function under the name that programs call it by. Its prototype is compared with the one the program
+// declares when the program is loaded.
+//
+// Parameters of fn may be
+//   - integers of any fixed width, for C integers and enums of the same width, and bool,
+//   - *T, for a pointer to a struct (or integer) whose Go type T has the same layout: fields of the same names, offsets and
+//     sizes, compared with the program's BTF; names are equal if they differ in case and underscores only, or by a
+//     `btf:"name"` tag, and fields named _ are padding,
+//   - []byte, for a pointer followed by a length parameter (named with __sz or __szk),
+//   - uintptr, for any pointer, unchecked,
+//   - a Caller as first parameter, which stands for no C parameter.
+//
+// The result is nothing, an integer, a bool, or *Object[T] for a pointer to a struct. Go pointers cannot be returned: programs
+// hold addresses that the garbage collector does not see.
+//
+// Memory behind pointers and slices belongs to the program and may be used only during the call; many calls can happen at
+// once. A call allocates nothing by itself. A function of the form func(a, b ... uint64) uint64 is called fastest.
+func (k *Kfuncs) Register(name string, fn any, flags ...KfuncFlags) error {
+	v := reflect.ValueOf(fn)
+	if v.Kind() != reflect.Func {
+		return fmt.Errorf("kfunc %s: %T is not a function", name, fn)
+	}
+	if v.IsNil() {
+		return fmt.Errorf("kfunc %s: function is nil", name)
+	}
+	if err := checkGoFunc(v.Type()); err != nil {
+		return fmt.Errorf("kfunc %s: %s: %w", name, v.Type(), err)
+	}
+	return k.add(&kfunc{name: name, fn: fn}, flags)
+}
+
+// RegisterNative adds a function in machine code by its address: C code, say, in a library that was loaded with
+// ebitengine/purego. It is called by the platform's C convention with up to twelve integer or pointer arguments, each
+// extended to 64 bits as its declared type says. It is trusted entirely, runs on the program's stack, of which it may use
+// a few kilobytes, and must not call back into Go. The interpreter and machines without a compiler cannot call it.
+func (k *Kfuncs) RegisterNative(name string, addr uintptr, flags ...KfuncFlags) error {
+	if addr == 0 {
+		return fmt.Errorf("kfunc %s: address is zero", name)
+	}
+	return k.add(&kfunc{name: name, native: addr}, flags)
+}
+
+func (k *Kfuncs) add(f *kfunc, flags []KfuncFlags) error {
+	for _, fl := range flags {
+		f.flags |= program.KfuncFlags(fl)
+	}
+	if f.name == "" {
+		return fmt.Errorf("kfunc without a name")
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if _, ok := k.m[f.name]; ok {
+		return fmt.Errorf("kfunc %s is registered already", f.name)
+	}
+	if k.m == nil {
+		k.m = map[string]*kfunc{}
+	}
+	k.m[f.name] = f
+	return nil
+}
+
+func (k *Kfuncs) find(name string) (*kfunc, bool) {
+	if k == nil {
+		return nil, false
+	}
+	k.mu.RLock()
+	defer k.mu.RUnlock()
+	f, ok := k.m[name]
+	return f, ok
+}
+
+// lookup is program.Options.Kfuncs.
+func (k *Kfuncs) lookup(name string) (program.KfuncFlags, bool) {
+	f, ok := k.find(name)
+	if !ok {
+		return 0, false
+	}
+	return f.flags, true
+}
+
+// bind makes f callable by a program that declares it with prototype fn.
+func (f *kfunc) bind(fn *btf.Func) (lower.KfuncBinding, error) {
+	proto, ok := fn.Type.(*btf.FuncProto)
+	if !ok {
+		return lower.KfuncBinding{}, fmt.Errorf("kfunc %s: the object declares no prototype", f.name)
+	}
+	args, result, err := kfuncExts(f.name, proto)
+	if err != nil {
+		return lower.KfuncBinding{}, err
+	}
+	b := lower.KfuncBinding{Args: args, Result: result}
+	if f.native != 0 {
+		b.Native = f.native
+		return b, nil
+	}
+	call, err := f.adapt(proto, result)
+	if err != nil {
+		return lower.KfuncBinding{}, err
+	}
+	b.Handle = rt.Register(call)
+	return b, nil
+}
+
+// Caller is what a kfunc can know of the run that calls it, if its first parameter is a Caller. It is valid during the call.
+type Caller struct{ r *rt.Run }
+
+// CPU returns the slot number of the run, the index of its values in per-CPU maps.
+func (c Caller) CPU() int { return c.r.CPU }
+
+// Stop ends the run with an error once the kfunc returns.
+func (c Caller) Stop(err error) { c.r.Err = err }

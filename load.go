@@ -1,0 +1,433 @@
+package skep
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync/atomic"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/asm"
+
+	"github.com/skep-bpf/skep/helpers"
+	"github.com/skep-bpf/skep/internal/interp"
+	"github.com/skep-bpf/skep/internal/ir"
+	"github.com/skep-bpf/skep/internal/lower"
+	"github.com/skep-bpf/skep/internal/native"
+	"github.com/skep-bpf/skep/internal/program"
+	"github.com/skep-bpf/skep/internal/rt"
+	"github.com/skep-bpf/skep/maps"
+	"github.com/skep-bpf/skep/verifier"
+)
+
+// loader makes the parts of a collection as they are asked for, and frees them all if something fails.
+type loader struct {
+	spec  *ebpf.CollectionSpec
+	opts  Options
+	env   *rt.Env
+	maps  map[string]*Map
+	progs map[string]*Program
+	vars  map[string]*Variable
+	// extra are maps that are in no collection (.kconfig); programs hold them.
+	extra []*Map
+}
+
+func newLoader(spec *ebpf.CollectionSpec, opts Options) (*loader, error) {
+	if spec == nil {
+		return nil, errors.New("collection spec is nil")
+	}
+	for name, m := range spec.Maps {
+		if m == nil {
+			return nil, fmt.Errorf("map %s: spec is nil", name)
+		}
+	}
+	for name, p := range spec.Programs {
+		if p == nil {
+			return nil, fmt.Errorf("program %s: spec is nil", name)
+		}
+	}
+	l := &loader{
+		spec: spec, opts: opts, env: opts.Env.runtime(),
+		maps: map[string]*Map{}, progs: map[string]*Program{}, vars: map[string]*Variable{},
+	}
+	for name, m := range opts.MapReplacements {
+		ms, ok := spec.Maps[name]
+		switch {
+		case !ok:
+			return nil, fmt.Errorf("replacement map %s not found in CollectionSpec", name)
+		case m == nil:
+			return nil, fmt.Errorf("replacement map %s is nil", name)
+		}
+		if err := compatible(ms, m); err != nil {
+			return nil, fmt.Errorf("replacement map %s: %w", name, err)
+		}
+	}
+	return l, nil
+}
+
+// compatible reports how a map differs from a spec (ebpf.MapSpec.Compatible).
+func compatible(ms *ebpf.MapSpec, m *Map) error {
+	var diffs []string
+	diff := func(what string, have, want any) {
+		if have != want {
+			diffs = append(diffs, fmt.Sprintf("%s: %v changed to %v", what, have, want))
+		}
+	}
+	diff("Type", m.Type(), ms.Type)
+	diff("KeySize", m.KeySize(), ms.KeySize)
+	diff("ValueSize", m.ValueSize(), ms.ValueSize)
+	diff("MaxEntries", m.MaxEntries(), ms.MaxEntries)
+	if ms.Type != ebpf.DevMap && ms.Type != ebpf.DevMapHash {
+		diff("Flags", m.Flags(), ms.Flags)
+	}
+	if len(diffs) == 0 {
+		return nil
+	}
+	return fmt.Errorf("%s: %w", strings.Join(diffs, ", "), ebpf.ErrMapIncompatible)
+}
+
+// finish frees everything after an error; after success only what programs hold anyway.
+func (l *loader) finish(err error) {
+	for _, m := range l.extra {
+		_ = m.Close()
+	}
+	if err == nil {
+		return
+	}
+	c := Collection{Programs: l.progs, Maps: l.maps, Variables: l.vars}
+	for name := range l.opts.MapReplacements {
+		delete(c.Maps, name)
+	}
+	c.Close()
+}
+
+// getMap returns the map of that name, making it if need be. Contents that are programs are put in by populate.
+func (l *loader) getMap(name string) (*Map, error) {
+	if m, ok := l.maps[name]; ok {
+		return m, nil
+	}
+	spec, ok := l.spec.Maps[name]
+	if !ok {
+		return nil, fmt.Errorf("missing map %s", name)
+	}
+	if m, ok := l.opts.MapReplacements[name]; ok {
+		c, err := m.Clone()
+		if err != nil {
+			return nil, fmt.Errorf("replacement map %s: %w", name, err)
+		}
+		l.maps[name] = c
+		return c, nil
+	}
+	s := *spec
+	if data, err := program.SectionData(l.spec, name); err == nil && isSection(name) {
+		s.Contents = []ebpf.MapKV{{Key: uint32(0), Value: data}}
+	}
+	if s.Type == ebpf.ProgramArray {
+		s.Contents = nil
+	}
+	m, err := maps.NewWithOptions(&s, maps.Options{MaxBytes: l.opts.Limits.MapBytes})
+	if err != nil {
+		return nil, fmt.Errorf("map %s: %w", name, err)
+	}
+	l.maps[name] = m
+	return m, nil
+}
+
+// isSection reports whether a map is a data section.
+func isSection(name string) bool { return strings.HasPrefix(name, ".") }
+
+func (l *loader) variable(name string) (*Variable, error) {
+	if v, ok := l.vars[name]; ok {
+		return v, nil
+	}
+	vs, ok := l.spec.Variables[name]
+	if !ok || vs == nil {
+		return nil, fmt.Errorf("unknown variable %s", name)
+	}
+	m, err := l.getMap(vs.SectionName)
+	if err != nil {
+		return nil, fmt.Errorf("variable %s: %w", name, err)
+	}
+	v, err := newVariable(vs, name, m)
+	if err != nil {
+		return nil, err
+	}
+	l.vars[name] = v
+	return v, nil
+}
+
+// populate puts programs into program arrays, once all programs are there.
+func (l *loader) populate() error {
+	for _, name := range sortedKeys(l.maps) {
+		ms := l.spec.Maps[name]
+		if ms == nil || ms.Type != ebpf.ProgramArray || l.opts.MapReplacements[name] != nil {
+			continue
+		}
+		for _, kv := range ms.Contents {
+			progName, ok := kv.Value.(string)
+			if !ok {
+				return fmt.Errorf("map %s: key %v: %T is not the name of a program", name, kv.Key, kv.Value)
+			}
+			if err := l.loadPrograms([]string{progName}); err != nil {
+				return fmt.Errorf("map %s: key %v: %w", name, kv.Key, err)
+			}
+			if err := l.maps[name].Put(kv.Key, l.progs[progName]); err != nil {
+				return fmt.Errorf("map %s: key %v: %w", name, kv.Key, err)
+			}
+		}
+	}
+	return nil
+}
+
+// loadPrograms loads programs that are not loaded yet. Their machine code is placed together.
+func (l *loader) loadPrograms(names []string) error {
+	var progs []*Program
+	for _, name := range names {
+		if l.progs[name] != nil || slices.ContainsFunc(progs, func(p *Program) bool { return p.name == name }) {
+			continue
+		}
+		spec, ok := l.spec.Programs[name]
+		if !ok {
+			return fmt.Errorf("missing program %s", name)
+		}
+		p, err := l.prepare(spec, name)
+		if err != nil {
+			closeAll(progs)
+			return err
+		}
+		progs = append(progs, p)
+	}
+	if err := l.place(progs); err != nil {
+		closeAll(progs)
+		return err
+	}
+	for _, p := range progs {
+		l.progs[p.name] = p
+	}
+	return nil
+}
+
+func closeAll(progs []*Program) {
+	for _, p := range progs {
+		_ = p.Close()
+	}
+}
+
+var programIDs atomic.Uint32
+
+// prepare takes a program from its spec to lowered code.
+func (l *loader) prepare(spec *ebpf.ProgramSpec, name string) (_ *Program, err error) {
+	po := program.Options{
+		KernelTypes: l.opts.KernelBTF, ExtraTypes: l.opts.ExtraBTF, Kfuncs: l.opts.Kfuncs.lookup, Kconfig: l.opts.Kconfig,
+		Map: mapOf,
+	}
+	var prog *program.Program
+	if l.spec.Programs[name] == spec {
+		prog, err = program.FromSpec(l.spec, name, po)
+	} else {
+		prog, err = program.FromProgramSpec(spec, po)
+	}
+	if err != nil {
+		return nil, err
+	}
+	p := &Program{name: name, id: programIDs.Add(1), prog: prog, env: l.env}
+	p.refs.Store(1)
+	defer func() {
+		if err != nil {
+			_ = p.Close()
+		}
+	}()
+	if err := l.bindMaps(p); err != nil {
+		return nil, err
+	}
+	if err := l.verify(p); err != nil {
+		return nil, err
+	}
+	return p, l.lower(p)
+}
+
+// mapOf describes a map that an instruction made in Go refers to: one of ours, by asm.Instruction.AssociateMap or by the
+// number that Map.FD gives.
+func mapOf(ins *asm.Instruction) (program.Map, bool) {
+	m, ok := ins.Map().(*Map)
+	if !ok {
+		if m, ok = maps.FromFD(int(int32(ins.Constant))); !ok {
+			return program.Map{}, false
+		}
+	}
+	return describe(m), true
+}
+
+// describe says what the verifier needs to know of a map.
+func describe(m *Map) program.Map {
+	s := m.Spec()
+	return program.Map{
+		Name: m.Name(), Type: m.Type(), KeySize: m.KeySize(), ValueSize: m.ValueSize(), MaxEntries: m.MaxEntries(),
+		Flags: m.Flags(), Frozen: m.Frozen(), Contents: m.Contents(), Key: s.Key, Value: s.Value, Source: m,
+	}
+}
+
+// bindMaps finds or makes the maps that a program names, and holds them.
+func (l *loader) bindMaps(p *Program) error {
+	for i := range p.prog.Maps {
+		pm := &p.prog.Maps[i]
+		m, err := l.mapFor(pm)
+		if err != nil {
+			return fmt.Errorf("program %s: %w", p.name, err)
+		}
+		// What is proven must hold of the map that is used, not of the spec it was made from.
+		d := describe(m)
+		pm.Type, pm.KeySize, pm.ValueSize, pm.MaxEntries, pm.Flags = d.Type, d.KeySize, d.ValueSize, d.MaxEntries, d.Flags
+		pm.Frozen, pm.Contents = d.Frozen, d.Contents
+		if !m.HoldMemory() {
+			return fmt.Errorf("program %s: map %s: %w", p.name, pm.Name, maps.ErrClosed)
+		}
+		p.maps = append(p.maps, m)
+		if !m.BindTailCaller(p.TailKind()) {
+			return fmt.Errorf("program %s: program array %s holds programs of another kind than %s", p.name, pm.Name, p.TailKind())
+		}
+	}
+	return nil
+}
+
+func (l *loader) mapFor(pm *program.Map) (*Map, error) {
+	if m, ok := pm.Source.(*Map); ok {
+		return m, nil
+	}
+	if _, ok := l.spec.Maps[pm.Name]; ok {
+		return l.getMap(pm.Name)
+	}
+	// A virtual section that the builder made up from the host's configuration.
+	m, err := maps.NewWithOptions(&ebpf.MapSpec{
+		Name: pm.Name, Type: pm.Type, KeySize: pm.KeySize, ValueSize: pm.ValueSize, MaxEntries: pm.MaxEntries, Flags: pm.Flags,
+		Value: pm.Value, Contents: []ebpf.MapKV{{Key: uint32(0), Value: pm.Contents}},
+	}, maps.Options{MaxBytes: l.opts.Limits.MapBytes})
+	if err != nil {
+		return nil, fmt.Errorf("map %s: %w", pm.Name, err)
+	}
+	l.extra = append(l.extra, m)
+	return m, nil
+}
+
+// verify proves the program.
+func (l *loader) verify(p *Program) error {
+	vo := verifier.Options{
+		LogLevel: uint32(l.opts.LogLevel), LogLimit: l.opts.Limits.LogBytes, Helpers: helpers.Proto, InsnLimit: l.opts.Limits.Insns,
+		GlobalStackArgs: l.opts.GlobalStackArgs,
+	}
+	res, err := verifier.Verify(p.prog, vo)
+	if err != nil && vo.LogLevel == 0 {
+		vo.LogLevel = verifier.LogBranch // as cilium/ebpf: a rejection comes with its log
+		if _, err2 := verifier.Verify(p.prog, vo); err2 != nil {
+			err = err2
+		}
+	}
+	if err != nil {
+		var ve *verifier.Error
+		if !errors.As(err, &ve) {
+			return fmt.Errorf("program %s: %w", p.name, err)
+		}
+		p.log = ve.Log
+		l.writeLog(p)
+		if l.opts.unverified {
+			return nil
+		}
+		return newVerifierError(ve)
+	}
+	p.res, p.log = res, res.Log
+	l.writeLog(p)
+	return nil
+}
+
+func (l *loader) writeLog(p *Program) {
+	if l.opts.LogWriter != nil && p.log != "" {
+		fmt.Fprintf(l.opts.LogWriter, "program %s:\n%s", p.name, p.log)
+	}
+}
+
+// lower binds what the program names to what exists and makes IR of it.
+func (l *loader) lower(p *Program) error {
+	env := lower.Env{Helper: helpers.Handle}
+	for _, m := range p.maps {
+		env.Maps = append(env.Maps, binding(m))
+	}
+	for i := range p.prog.Kfuncs {
+		k := &p.prog.Kfuncs[i]
+		f, ok := l.opts.Kfuncs.find(k.Name)
+		if !ok || k.Type == nil {
+			if ok && k.Type == nil {
+				return fmt.Errorf("program %s: kfunc %s: the program has no prototype for it (BTF)", p.name, k.Name)
+			}
+			env.Kfuncs = append(env.Kfuncs, lower.KfuncBinding{})
+			continue
+		}
+		b, err := f.bind(k.Type)
+		if err != nil {
+			return fmt.Errorf("program %s: %w", p.name, err)
+		}
+		if b.Handle != 0 {
+			p.handles = append(p.handles, b.Handle)
+		}
+		env.Kfuncs = append(env.Kfuncs, b)
+	}
+	var err error
+	p.ir, err = lower.Lower(p.prog, p.res, &env)
+	return err
+}
+
+var layoutKinds = map[maps.LayoutKind]ir.MapKind{
+	maps.LayoutOther: ir.MapOther, maps.LayoutArray: ir.MapArray, maps.LayoutPerCPUArray: ir.MapPerCPUArray, maps.LayoutProgArray: ir.MapProgArray,
+}
+
+// binding is a map as lowering wants it.
+func binding(m *Map) lower.MapBinding {
+	y := m.Layout()
+	b := lower.MapBinding{
+		Handle: m.Handle(), Kind: layoutKinds[y.Kind], Values: y.Values, Stride: uint32(y.Stride), ValueSize: m.ValueSize(),
+		MaxEntries: y.MaxEntries, PerCPUStride: y.PerCPU, Progs: y.ProgArray,
+	}
+	for _, g := range m.Regions() {
+		b.Memory = append(b.Memory, ir.Region(g))
+	}
+	return b
+}
+
+// place gives the programs an engine.
+func (l *loader) place(progs []*Program) error {
+	if len(progs) == 0 {
+		return nil
+	}
+	engine := l.opts.Engine
+	if engine == EngineAuto {
+		engine = EngineInterpreter
+		if native.Supported() == nil {
+			engine = EngineJIT
+		}
+	}
+	if engine == EngineJIT {
+		if err := native.Supported(); err != nil {
+			return fmt.Errorf("compile: %w", err)
+		}
+		irs := make([]*ir.Program, len(progs))
+		for i, p := range progs {
+			irs[i] = p.ir
+		}
+		codes, err := native.Load(irs...)
+		if err != nil {
+			return fmt.Errorf("compile: %w", err)
+		}
+		for i, p := range progs {
+			p.exec, p.engine = codes[i], engine
+		}
+		return nil
+	}
+	for _, p := range progs {
+		c, err := interp.New(p.ir, interp.Options{Budget: l.opts.Limits.InterpInsns})
+		if err != nil {
+			return err
+		}
+		p.exec, p.engine = c, engine
+	}
+	return nil
+}

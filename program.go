@@ -1,0 +1,242 @@
+package skep
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"sync/atomic"
+	"time"
+
+	"github.com/cilium/ebpf"
+
+	"github.com/skep-bpf/skep/internal/ir"
+	"github.com/skep-bpf/skep/internal/program"
+	"github.com/skep-bpf/skep/internal/rt"
+	"github.com/skep-bpf/skep/verifier"
+)
+
+// Program is a loaded program. Its methods may be called by many goroutines at a time.
+type Program struct {
+	name    string
+	id      uint32
+	prog    *program.Program
+	res     *verifier.Result // nil if it was not verified
+	log     string
+	ir      *ir.Program
+	exec    rt.Executable
+	engine  Engine
+	env     *rt.Env
+	maps    []*Map
+	handles []rt.Handle
+
+	closed atomic.Bool
+	refs   atomic.Int64 // the owner and the program arrays that hold it
+}
+
+// NewProgram loads a single program, usually one whose instructions were made in Go. Maps are those that the instructions are
+// associated with (asm.Instruction.AssociateMap with a *skep.Map).
+func NewProgram(spec *ebpf.ProgramSpec) (*Program, error) {
+	return NewProgramWithOptions(spec, Options{})
+}
+
+// NewProgramWithOptions is NewProgram with options.
+func NewProgramWithOptions(spec *ebpf.ProgramSpec, opts Options) (*Program, error) {
+	if spec == nil {
+		return nil, errors.New("program spec is nil")
+	}
+	l, err := newLoader(&ebpf.CollectionSpec{}, opts)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { l.finish(err) }()
+	p, err := l.prepare(spec, spec.Name)
+	if err != nil {
+		return nil, err
+	}
+	if err = l.place([]*Program{p}); err != nil {
+		_ = p.Close()
+		return nil, err
+	}
+	return p, nil
+}
+
+// Name returns the program's name.
+func (p *Program) Name() string { return p.name }
+
+// Type returns the program's type.
+func (p *Program) Type() ebpf.ProgramType { return p.prog.Type }
+
+// Engine returns what runs the program: EngineJIT or EngineInterpreter.
+func (p *Program) Engine() Engine { return p.engine }
+
+// String describes the program: type, name.
+func (p *Program) String() string {
+	if p == nil {
+		return "Program(nil)"
+	}
+	return fmt.Sprintf("%s(%s)#%d", p.prog.Type, p.name, p.id)
+}
+
+// VerifierLog returns the verifier's log, empty if Options.LogLevel did not ask for one.
+func (p *Program) VerifierLog() string { return p.log }
+
+// VerifierStats returns the figures of the verification.
+func (p *Program) VerifierStats() verifier.Stats {
+	if p.res == nil {
+		return verifier.Stats{}
+	}
+	return p.res.Stats
+}
+
+// Verified reports whether the verifier accepted the program; only Options.Unverified loads others.
+func (p *Program) Verified() bool { return p.res != nil }
+
+// Instructions returns the number of instructions (8-byte slots).
+func (p *Program) Instructions() int { return len(p.prog.Insns) }
+
+// MemoryInUse returns how many bytes of machine code the program has; 0 if it is interpreted.
+func (p *Program) MemoryInUse() int {
+	if c, ok := p.exec.(interface{ Text() []byte }); ok {
+		return len(c.Text())
+	}
+	return 0
+}
+
+// Close frees the program once runs that are under way have ended and no program array holds it. Closing twice does nothing.
+func (p *Program) Close() error {
+	if p == nil || p.closed.Swap(true) {
+		return nil
+	}
+	p.Unhold()
+	return nil
+}
+
+// ProgramID returns the number that a lookup in a program array gives for the program.
+func (p *Program) ProgramID() uint32 { return p.id }
+
+// TailTarget returns what a tail call to the program jumps to; it is for program arrays.
+func (p *Program) TailTarget() *rt.Target { return p.exec.Target() }
+
+// TailKind says what programs that tail-call each other must have in common: type, attach type, engine.
+func (p *Program) TailKind() string {
+	if p.prog.Type == ebpf.Tracing || p.prog.Type == ebpf.LSM {
+		return fmt.Sprintf("%s/%s", p.prog.Type, p.prog.AttachTo)
+	}
+	return p.prog.Type.String()
+}
+
+// Hold keeps the program until Unhold, for a program array that it is stored in.
+func (p *Program) Hold() error {
+	if p.closed.Load() {
+		return fmt.Errorf("program %s: %w", p.name, ErrClosed)
+	}
+	for {
+		n := p.refs.Load()
+		if n <= 0 {
+			return fmt.Errorf("program %s: %w", p.name, ErrClosed)
+		}
+		if p.refs.CompareAndSwap(n, n+1) {
+			return nil
+		}
+	}
+}
+
+// Unhold undoes Hold.
+func (p *Program) Unhold() {
+	if p.refs.Add(-1) != 0 {
+		return
+	}
+	rt.AfterRuns(func() {
+		if p.exec != nil {
+			_ = p.exec.Close()
+		}
+		for _, h := range p.handles {
+			rt.Unregister(h)
+		}
+		for _, m := range p.maps {
+			_ = m.Unhold()
+		}
+	})
+}
+
+// Test runs the program once on a packet and returns its result and the packet afterwards. It is Run with Data and DataOut;
+// a program type without packets takes a nil in.
+func (p *Program) Test(in []byte) (uint32, []byte, error) {
+	opts := ebpf.RunOptions{Data: in, Repeat: 1}
+	var out []byte
+	res, err := p.run(nil, nil, &opts, &out)
+	if err != nil {
+		return 0, nil, fmt.Errorf("test program: %w", err)
+	}
+	return res.Return, out, nil
+}
+
+// Run runs the program as BPF_PROG_TEST_RUN does: on Data and Context, Repeat times. DataOut and ContextOut receive the packet
+// and the context afterwards; DataOut is cut to the packet's length. Flags, CPU and BatchSize must be zero, Reset is not
+// called. It allocates nothing, unless Context or ContextOut must be encoded.
+//
+// The error wraps unix.EINVAL for what the kernel does not take either, unix.ENOSPC if DataOut is too small, *Fault if the
+// program misbehaved.
+func (p *Program) Run(opts *ebpf.RunOptions) (uint32, error) {
+	res, err := p.RunContext(nil, opts)
+	return res.Return, err
+}
+
+// RunResult is what a run left.
+type RunResult struct {
+	Return   uint32
+	Duration time.Duration // of one run, on average
+	Redirect Redirect      // decision of bpf_redirect or bpf_redirect_map in the last run
+}
+
+// Redirect is what bpf_redirect or bpf_redirect_map decided. It takes effect only if the program's return value says so
+// (XDP_REDIRECT, TC_ACT_REDIRECT).
+type Redirect struct {
+	Set     bool
+	IfIndex uint32
+	Map     string // name of the map, "" for bpf_redirect
+	Key     uint64
+	Flags   uint64
+}
+
+// RunContext is Run that ends soon after ctx does, with ctx's error, even in the middle of a loop. A nil ctx never ends.
+func (p *Program) RunContext(ctx context.Context, opts *ebpf.RunOptions) (RunResult, error) {
+	if opts == nil {
+		opts = &ebpf.RunOptions{}
+	}
+	res, err := p.run(ctx, nil, opts, nil)
+	if err != nil {
+		return res, fmt.Errorf("run program: %w", err)
+	}
+	return res, nil
+}
+
+// Run runs a program from inside a kfunc, on the CPU slot of the run that called the kfunc.
+func (c Caller) Run(p *Program, opts *ebpf.RunOptions) (RunResult, error) {
+	if opts == nil {
+		opts = &ebpf.RunOptions{}
+	}
+	res, err := p.run(nil, c.r, opts, nil)
+	if err != nil {
+		return res, fmt.Errorf("run program: %w", err)
+	}
+	return res, nil
+}
+
+// Benchmark runs the program repeat times on in and returns the result of the last run and the time of one run. reset may be
+// nil; it is not called, since nothing interrupts the runs.
+func (p *Program) Benchmark(in []byte, repeat int, reset func()) (uint32, time.Duration, error) {
+	if repeat < 0 || uint64(repeat) > math.MaxUint32 {
+		return 0, 0, errors.New("benchmark program: repeat is out of range")
+	}
+	res, err := p.run(nil, nil, &ebpf.RunOptions{Data: in, Repeat: uint32(repeat), Reset: reset}, nil)
+	if err != nil {
+		return 0, 0, fmt.Errorf("benchmark program: %w", err)
+	}
+	return res.Return, res.Duration, nil
+}
+
+// Fault is the error of a run that was stopped because the program did what a verified program never does, or because native
+// code it called did.
+type Fault = rt.Fault

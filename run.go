@@ -1,0 +1,156 @@
+package skep
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/cilium/ebpf"
+
+	"github.com/skep-bpf/skep/internal/errno"
+	"github.com/skep-bpf/skep/internal/offheap"
+	"github.com/skep-bpf/skep/internal/progtype"
+	"github.com/skep-bpf/skep/internal/rt"
+)
+
+// Runs follow the kernel's BPF_PROG_TEST_RUN (net/bpf/test_run.c, 6.18): what may be passed, how context and packet look to
+// the program, what comes back. Where more is allowed here, docs/differences.md says so.
+
+// frame is the memory of one run: context and packet. There is one for each CPU slot and depth of nesting, made when
+// first needed and kept.
+type frame struct {
+	ctx    *offheap.Region
+	pkt    *offheap.Region
+	packet rt.Packet
+}
+
+// Sizes in bytes.
+const (
+	headroom   = 256      // XDP_PACKET_HEADROOM
+	frameSize  = 4096     // of an XDP buffer, its metadata included
+	tailroom   = 320      // struct skb_shared_info
+	maxPacket  = 64 << 10 // longer than the kernel's test run takes: 3,520 for XDP, 3,712 for others
+	pktRegion  = headroom + maxPacket + tailroom
+	maxContext = 64<<10 - 1 // of syscall programs
+	ctxRegion  = 64 << 10
+	ethHeader  = 14
+)
+
+var frames = struct {
+	mu  sync.Mutex
+	all [][]*frame // by CPU slot; an inner slice belongs to who holds the slot
+}{all: make([][]*frame, rt.CPUs())}
+
+// frameFor returns the frame of a run, which holds its slot.
+func frameFor(r *rt.Run) (*frame, error) {
+	for len(frames.all[r.CPU]) <= r.Depth() {
+		ctx, err := offheap.Alloc(ctxRegion, offheap.WithGuard())
+		if err != nil {
+			return nil, err
+		}
+		pkt, err := offheap.Alloc(pktRegion, offheap.WithGuard())
+		if err != nil {
+			_ = ctx.Free()
+			return nil, err
+		}
+		frames.all[r.CPU] = append(frames.all[r.CPU], &frame{ctx: ctx, pkt: pkt})
+	}
+	return frames.all[r.CPU][r.Depth()], nil
+}
+
+// run runs the program. outer is the run that a kfunc was called from, nil outside of one. If out is not nil, it receives the
+// packet in a new slice.
+func (p *Program) run(ctx context.Context, outer *rt.Run, opts *ebpf.RunOptions, out *[]byte) (RunResult, error) {
+	if opts.Flags != 0 || opts.CPU != 0 || opts.BatchSize != 0 {
+		return RunResult{}, fmt.Errorf("flags, CPU and batch size are not supported: %w", errno.EINVAL)
+	}
+	var r *rt.Run
+	if outer != nil {
+		r = outer.Nested()
+	} else {
+		r = rt.Acquire()
+	}
+	defer r.Release()
+	if p.closed.Load() {
+		return RunResult{}, fmt.Errorf("program %s: %w", p.name, ErrClosed)
+	}
+	f, err := frameFor(r)
+	if err != nil {
+		return RunResult{}, err
+	}
+	r.Env, r.Ctx = p.env, f.ctx.Addr()
+	finish, err := p.setUp(r, f, opts)
+	if err != nil {
+		return RunResult{}, err
+	}
+	var res RunResult
+	n := max(opts.Repeat, 1)
+	start := time.Now()
+	for range n {
+		r.Redirect.Set = false
+		ret, err := p.exec.Exec(ctx, r)
+		if err != nil {
+			return RunResult{}, err
+		}
+		res.Return = uint32(ret)
+	}
+	res.Duration = time.Since(start) / time.Duration(n)
+	if r.Redirect.Set {
+		res.Redirect = Redirect(r.Redirect)
+	}
+	return res, finish(p, r, f, opts, out)
+}
+
+// finisher hands packet and context back after the runs.
+type finisher func(p *Program, r *rt.Run, f *frame, opts *ebpf.RunOptions, out *[]byte) error
+
+// setUp fills context and packet by the rules of the program's type.
+func (p *Program) setUp(r *rt.Run, f *frame, opts *ebpf.RunOptions) (finisher, error) {
+	switch t := p.prog.Type; {
+	case t == ebpf.XDP:
+		return finishXDP, p.setUpXDP(r, f, opts)
+	case progtype.HasSkb(t) && t != ebpf.SkSKB:
+		return finishSKB, p.setUpSKB(r, f, opts)
+	case t == ebpf.Syscall:
+		return finishSyscall, p.setUpRaw(r, f, opts, maxContext)
+	case t == ebpf.RawTracepoint || t == ebpf.RawTracepointWritable:
+		return finishRawTP, p.setUpRaw(r, f, opts, 12*8)
+	}
+	return nil, fmt.Errorf("test runs of %s programs: %w", p.prog.Type, ebpf.ErrNotSupported)
+}
+
+// putPacket places data behind n bytes of headroom.
+func (f *frame) putPacket(r *rt.Run, data []byte, n int) {
+	head := f.pkt.Addr()
+	copy(f.pkt.Bytes()[n:], data)
+	start := head + uintptr(n)
+	f.packet = rt.Packet{Head: head, Meta: start, Data: start, DataEnd: start + uintptr(len(data)), End: head + uintptr(n+len(data))}
+	r.Packet = &f.packet
+}
+
+// putPointers writes the packet's addresses where the program loads them.
+func (f *frame) putPointers() {
+	b := f.ctx.Bytes()
+	put64(b[progtype.ShadowData:], uint64(f.packet.Data))
+	put64(b[progtype.ShadowDataEnd:], uint64(f.packet.DataEnd))
+	put64(b[progtype.ShadowDataMeta:], uint64(f.packet.Meta))
+}
+
+// copyOut gives the bytes from start to the end of the packet to the caller, as far as there is room.
+func (f *frame) copyOut(start uintptr, opts *ebpf.RunOptions, out *[]byte) error {
+	b := f.pkt.Bytes()[start-f.packet.Head : f.packet.DataEnd-f.packet.Head]
+	if out != nil {
+		*out = append(make([]byte, 0, len(b)), b...)
+		return nil
+	}
+	if len(opts.DataOut) == 0 {
+		return nil
+	}
+	n := copy(opts.DataOut, b)
+	if n < len(b) {
+		return fmt.Errorf("DataOut has %d bytes, the packet %d: %w", len(opts.DataOut), len(b), errno.ENOSPC)
+	}
+	opts.DataOut = opts.DataOut[:n]
+	return nil
+}

@@ -1,0 +1,192 @@
+package skep
+
+import (
+	"encoding/binary"
+	"fmt"
+
+	"github.com/cilium/ebpf"
+
+	"github.com/skep-bpf/skep/internal/errno"
+	"github.com/skep-bpf/skep/internal/rt"
+)
+
+// struct __sk_buff (linux/bpf.h): offsets of the fields that a test run fills or takes.
+const (
+	skbLen         = 0
+	skbPktType     = 4
+	skbMark        = 8
+	skbProtocol    = 16
+	skbPriority    = 32
+	skbIngress     = 36
+	skbIfIndex     = 40
+	skbTCIndex     = 44
+	skbCB          = 48
+	skbHash        = 68
+	skbFamily      = 88
+	skbRemoteIP4   = 92
+	skbLocalIP4    = 96
+	skbTstamp      = 152
+	skbWireLen     = 160
+	skbGSOSegs     = 164
+	skbSk          = 168
+	skbGSOSize     = 176
+	skbGSOSizeEnd  = 180
+	skbHwtstamp    = 184
+	skbSize        = 192
+	maxGSOSegs     = 65535
+	maxGSOSize     = 65536
+	afINET         = 2
+	afINET6        = 10
+	ethPIP         = 0x0800
+	ethPIPv6       = 0x86dd
+	ethP8023Min    = 0x0600
+	ethP8023       = 0x0001
+	ethP8022       = 0x0004
+	pktHost        = 0
+	pktBroadcast   = 1
+	pktMulticast   = 2
+	pktOtherHost   = 3
+	ipv4SrcOff     = 12
+	ipv4DstOff     = 16
+	ipv4HeaderSize = 20
+)
+
+// span is a range of bytes of the context.
+type span struct{ from, to int }
+
+// zeroSpans are the parts of a given context that must be zero: what a test run cannot set.
+var zeroSpans = []span{
+	{skbLen, skbMark}, {skbMark + 4, skbPriority}, {skbTCIndex, skbCB}, {skbHash, skbTstamp}, {skbSk, skbGSOSize},
+	{skbGSOSizeEnd, skbHwtstamp},
+}
+
+// isL2 reports whether programs of type t see the packet from its Ethernet header on; others see it from its network header
+// on, and their output has zeros for the Ethernet header.
+func isL2(t ebpf.ProgramType) bool {
+	return t == ebpf.SchedCLS || t == ebpf.SchedACT || t == ebpf.LWTXmit
+}
+
+func (p *Program) setUpSKB(r *rt.Run, f *frame, opts *ebpf.RunOptions) error {
+	if len(opts.Data) < ethHeader || len(opts.Data) > maxPacket {
+		return invalid("packet of %d bytes, %s programs take %d to %d", len(opts.Data), p.prog.Type, ethHeader, maxPacket)
+	}
+	b := f.ctx.Bytes()
+	given, err := loadContext(b, opts, skbSize)
+	if err != nil {
+		return err
+	}
+	f.putPacket(r, opts.Data, headroom)
+	f.packet.NetOff = ethHeader
+	if !isL2(p.prog.Type) {
+		f.packet.Data += ethHeader
+		f.packet.Meta = f.packet.Data
+		f.packet.NetOff = 0
+	}
+	length := uint32(f.packet.DataEnd - f.packet.Data)
+	if given {
+		if err := checkSKB(b, length); err != nil {
+			return err
+		}
+	}
+	put32(b[skbLen:], length)
+	fillFromEthernet(b, opts.Data)
+	if get32(b[skbIfIndex:]) == 0 {
+		put32(b[skbIfIndex:], loopback)
+	}
+	f.putPointers()
+	return nil
+}
+
+// checkSKB refuses contexts with fields that a test run cannot set (convert___skb_to_skb).
+func checkSKB(b []byte, length uint32) error {
+	for _, s := range zeroSpans {
+		for i := s.from; i < s.to; i++ {
+			if b[i] != 0 {
+				return invalid("context: the field at offset %d cannot be set", i&^3)
+			}
+		}
+	}
+	wire, segs, size := get32(b[skbWireLen:]), get32(b[skbGSOSegs:]), get32(b[skbGSOSize:])
+	switch {
+	case wire == 0:
+		put32(b[skbWireLen:], length)
+	case wire < length || wire > maxGSOSize:
+		return invalid("context: wire_len is %d, the packet has %d bytes", wire, length)
+	}
+	if segs > maxGSOSegs || size > maxGSOSize {
+		return invalid("context: gso_segs is %d, gso_size %d", segs, size)
+	}
+	return nil
+}
+
+// fillFromEthernet sets what the kernel finds in the Ethernet header and the header behind it.
+func fillFromEthernet(b, pkt []byte) {
+	put32(b[skbPktType:], pktType(pkt[:6]))
+	proto := binary.BigEndian.Uint16(pkt[12:])
+	payload := pkt[ethHeader:]
+	if proto < ethP8023Min {
+		proto = ethP8022
+		if len(payload) >= 2 && payload[0] == 0xff && payload[1] == 0xff {
+			proto = ethP8023
+		}
+	}
+	// A big-endian 16-bit field, read as 32 bits by programs.
+	var raw [2]byte
+	binary.BigEndian.PutUint16(raw[:], proto)
+	put32(b[skbProtocol:], uint32(binary.NativeEndian.Uint16(raw[:])))
+	switch {
+	case proto == ethPIP:
+		put32(b[skbFamily:], afINET)
+		if len(payload) >= ipv4HeaderSize {
+			copy(b[skbLocalIP4:skbLocalIP4+4], payload[ipv4SrcOff:])
+			copy(b[skbRemoteIP4:skbRemoteIP4+4], payload[ipv4DstOff:])
+		}
+	case proto == ethPIPv6:
+		put32(b[skbFamily:], afINET6)
+	}
+}
+
+// pktType compares the destination with the loopback interface's address, which is all zeros.
+func pktType(dst []byte) uint32 {
+	zero, ones := true, true
+	for _, c := range dst {
+		zero = zero && c == 0
+		ones = ones && c == 0xff
+	}
+	switch {
+	case zero:
+		return pktHost
+	case ones:
+		return pktBroadcast
+	case dst[0]&1 != 0:
+		return pktMulticast
+	}
+	return pktOtherHost
+}
+
+// skbOut are the fields that a context gets back.
+var skbOut = []span{
+	{skbMark, skbMark + 4}, {skbPriority, skbIngress}, {skbIngress, skbIfIndex}, {skbIfIndex, skbTCIndex}, {skbCB, skbHash},
+	{skbTstamp, skbWireLen}, {skbWireLen, skbGSOSegs}, {skbGSOSegs, skbSk}, {skbGSOSize, skbGSOSizeEnd}, {skbHwtstamp, skbSize},
+}
+
+func finishSKB(p *Program, _ *rt.Run, f *frame, opts *ebpf.RunOptions, out *[]byte) error {
+	start := f.packet.Data
+	if !isL2(p.prog.Type) {
+		start -= ethHeader
+		clear(f.pkt.Bytes()[start-f.packet.Head:][:ethHeader])
+	}
+	if opts.ContextOut != nil {
+		var b [skbSize]byte
+		for _, s := range skbOut {
+			copy(b[s.from:s.to], f.ctx.Bytes()[s.from:])
+		}
+		if err := storeContext(b[:], opts); err != nil {
+			return err
+		}
+	}
+	if start < f.packet.Head {
+		return fmt.Errorf("program %s: packet starts in front of its buffer: %w", p.name, errno.EFAULT)
+	}
+	return f.copyOut(start, opts, out)
+}
