@@ -55,6 +55,9 @@ func fromSpec(ps *ebpf.ProgramSpec, cs *ebpf.CollectionSpec, name string, opt Op
 		}
 	}()
 	b := &builder{ps: ps, cs: cs, opt: opt, insns: append(asm.Instructions(nil), ps.Instructions...), kfuncTypes: kfuncTypes(cs)}
+	if ps.SectionName != "" {
+		b.insns = libbpfOrder(b.insns)
+	}
 	b.p = &Program{
 		Name: name, Type: ps.Type, AttachType: ps.AttachType, AttachTo: ps.AttachTo, Section: ps.SectionName,
 		Flags: ps.Flags, License: ps.License,

@@ -194,6 +194,35 @@ func TestCiliumNotes(t *testing.T) {
 	}
 }
 
+// TestLibbpfOrder: functions of a linked program stand in the order of first reference, depth first.
+func TestLibbpfOrder(t *testing.T) {
+	call := func(name string) asm.Instruction {
+		return asm.Instruction{OpCode: asm.OpCode(asm.JumpClass).SetJumpOp(asm.Call), Src: asm.PseudoCall, Constant: -1}.WithReference(name)
+	}
+	ps := &ebpf.ProgramSpec{Name: "main", SectionName: "tc", Instructions: asm.Instructions{ // as cilium links: by name
+		call("z").WithSymbol("main"), call("a"), asm.Return(),
+		call("c").WithSymbol("a"), asm.Return(),
+		asm.Return().WithSymbol("b"),
+		call("b").WithSymbol("z"), call("a"), asm.Return(),
+		asm.Return().WithSymbol("c"),
+	}}
+	p, err := program.FromProgramSpec(ps, program.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, f := range p.Funcs {
+		names = append(names, f.Name)
+	}
+	if diff := cmp.Diff([]string{"main", "z", "b", "a", "c"}, names); diff != "" {
+		t.Error(diff)
+	}
+	want := "(85) call pc+2\n(85) call pc+5\n(95) exit\n(85) call pc+2\n(85) call pc+2\n(95) exit\n(95) exit\n(85) call pc+1\n(95) exit\n(95) exit\n"
+	if diff := cmp.Diff(want, text(p)); diff != "" {
+		t.Error(diff)
+	}
+}
+
 func findLoad(insns asm.Instructions) *asm.Instruction {
 	for i := range insns {
 		if insns[i].OpCode.IsDWordLoad() {
