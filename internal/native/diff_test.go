@@ -30,14 +30,15 @@ type bench struct {
 	mem *offheap.Region
 }
 
-func newBench(t testing.TB) *bench {
+func newBench(t testing.TB) *bench { return &bench{t: t, run: acquire(t), mem: sharedMemory(t)} }
+
+func sharedMemory(t testing.TB) *offheap.Region {
 	m, err := offheap.Alloc(8 * words)
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := &bench{t: t, run: rt.Acquire(), mem: m}
-	t.Cleanup(func() { b.run.Release(); m.Free() })
-	return b
+	t.Cleanup(func() { m.Free() })
+	return m
 }
 
 // outcome is what a run left.
