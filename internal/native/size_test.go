@@ -1,0 +1,123 @@
+//go:build linux && amd64
+
+package native_test
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/cilium/ebpf"
+
+	"github.com/skep-bpf/skep/helpers"
+	"github.com/skep-bpf/skep/internal/ir"
+	"github.com/skep-bpf/skep/internal/jit/amd64"
+	"github.com/skep-bpf/skep/internal/kernel"
+	"github.com/skep-bpf/skep/internal/lower"
+	"github.com/skep-bpf/skep/internal/object"
+	"github.com/skep-bpf/skep/internal/program"
+	"github.com/skep-bpf/skep/verifier"
+)
+
+// sizes adds up code sizes.
+type sizes struct {
+	programs, insns, ours, kernels, larger int
+	compile                                time.Duration
+}
+
+// TestCodeSize compares the size of our machine code with the kernel's for every program of the fixtures (and of the
+// objects that SKEP_OBJECTS matches) that both accept. It needs root.
+func TestCodeSize(t *testing.T) {
+	if err := kernel.Available(); err != nil {
+		t.Skip(err)
+	}
+	files, _ := filepath.Glob("../../testdata/*.o")
+	if g := os.Getenv("SKEP_OBJECTS"); g != "" {
+		files, _ = filepath.Glob(g)
+	}
+	var s sizes
+	for _, f := range files {
+		s.object(t, f)
+	}
+	t.Logf("%d programs, %d instructions: %d bytes, the kernel's %d; larger: %d; lowered and compiled in %v", s.programs, s.insns,
+		s.ours, s.kernels, s.larger, s.compile)
+	if s.programs == 0 || s.ours > s.kernels {
+		t.Errorf("code is larger than the kernel's")
+	}
+}
+
+func (s *sizes) object(t *testing.T, file string) {
+	b, err := os.Open(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.Close()
+	o, err := object.Load(b, object.Options{})
+	if err != nil {
+		t.Logf("%s: %v", file, err)
+		return
+	}
+	for name := range o.Spec.Programs {
+		p, err := program.FromSpec(o.Spec, name, program.Options{})
+		if err != nil {
+			continue
+		}
+		res, err := verifier.Verify(p, verifier.Options{Helpers: helpers.Proto})
+		if err != nil {
+			continue
+		}
+		k, err := kernel.Load(p)
+		if err != nil {
+			continue
+		}
+		n, err := k.JITLen()
+		k.Close()
+		if err != nil || n == 0 {
+			continue
+		}
+		start := time.Now()
+		code, err := lower.Lower(p, res, fakeEnv(p))
+		if err != nil {
+			t.Logf("%s: %v", file, err)
+			continue
+		}
+		c, err := amd64.Compile(code, amd64.Options{BMI2: true, MOVBE: true})
+		if err != nil {
+			t.Errorf("%s: %v", file, err)
+			continue
+		}
+		s.compile += time.Since(start)
+		s.programs++
+		s.insns += len(p.Insns)
+		s.ours += len(c.Text)
+		s.kernels += n
+		if len(c.Text) > n {
+			s.larger++
+			if testing.Verbose() {
+				t.Logf("%s/%s: %d instructions, %d bytes, the kernel's %d", filepath.Base(file), name, len(p.Insns), len(c.Text), n)
+			}
+		}
+	}
+}
+
+// fakeEnv binds maps to addresses such as they have.
+func fakeEnv(p *program.Program) *lower.Env {
+	e := &lower.Env{Helper: helpers.Handle, Kfuncs: make([]lower.KfuncBinding, len(p.Kfuncs))}
+	for i, m := range p.Maps {
+		b := lower.MapBinding{Handle: 0x7f1234560000 + uint64(i)*4096, Stride: (m.ValueSize + 7) &^ 7, ValueSize: m.ValueSize, MaxEntries: m.MaxEntries}
+		switch m.Type {
+		case ebpf.Array:
+			b.Kind, b.Values = ir.MapArray, b.Handle+256
+		case ebpf.PerCPUArray:
+			b.Kind, b.Values, b.PerCPUStride = ir.MapPerCPUArray, b.Handle+256, uint64(b.Stride)*uint64(m.MaxEntries)
+		case ebpf.ProgramArray:
+			b.Kind, b.Values = ir.MapProgArray, b.Handle+256
+		}
+		e.Maps = append(e.Maps, b)
+	}
+	for i := range e.Kfuncs {
+		e.Kfuncs[i].Native = 0x7f0000001000
+	}
+	return e
+}
