@@ -255,6 +255,9 @@ func (c *ctypes) member(p *cursor, s *btf.Struct, bits *uint32) (uint32, error) 
 	if err != nil {
 		return 0, err
 	}
+	if incomplete(t) {
+		return 0, fmt.Errorf("member %s: its type is not defined yet", name)
+	}
 	size, err := btf.Sizeof(t)
 	if err != nil {
 		return 0, fmt.Errorf("member %s: %w", name, err)
@@ -281,6 +284,19 @@ func (c *ctypes) member(p *cursor, s *btf.Struct, bits *uint32) (uint32, error) 
 	}
 	s.Members = append(s.Members, m)
 	return align, p.expect(";")
+}
+
+// incomplete reports whether t is, or is an array of, a struct or union that has no size (yet).
+func incomplete(t btf.Type) bool {
+	switch t := btf.UnderlyingType(t).(type) {
+	case *btf.Array:
+		return incomplete(t.Type)
+	case *btf.Struct:
+		return t.Size == 0
+	case *btf.Union:
+		return t.Size == 0
+	}
+	return false
 }
 
 func roundUp(v, to uint32) uint32 { return (v + to - 1) / to * to }

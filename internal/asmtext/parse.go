@@ -74,6 +74,7 @@ type fixup struct {
 type parser struct {
 	cursor
 	line   int
+	depth  int // of the expression being read
 	insns  []isa.Insn
 	syms   Symbols
 	fixups []fixup

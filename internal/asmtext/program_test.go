@@ -141,6 +141,8 @@ func TestProgramErrors(t *testing.T) {
 		{".type wrong\nexit", "line 1: unknown program type wrong: .type wrong"},
 		{".map m array 4 8", "line 1: expected a number, found end of line: .map m array 4 8"},
 		{".struct s { wrong x; }\nexit", "line 1: expected a type, found 'wrong': .struct s { wrong x; }"},
+		{".struct s { int a; struct s b; }\nexit", "line 1: member b: its type is not defined yet: .struct s { int a; struct s b; }"},
+		{"r1 = " + strings.Repeat("(", 200), "line 1: expression nested too deeply: r1 = " + strings.Repeat("(", 200)},
 		{"", "program prog: no instructions"},
 	} {
 		_, err := Program(c.text, ProgramOptions{})

@@ -72,6 +72,10 @@ func (p *parser) term() (int64, error) {
 }
 
 func (p *parser) unary() (int64, error) {
+	if p.depth++; p.depth > 100 {
+		return 0, fmt.Errorf("expression nested too deeply")
+	}
+	defer func() { p.depth-- }()
 	switch {
 	case p.accept("-"):
 		v, err := p.unary()
