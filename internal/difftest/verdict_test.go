@@ -1,6 +1,7 @@
 package difftest
 
 import (
+	"errors"
 	"flag"
 	"fmt"
 	"strings"
@@ -20,10 +21,9 @@ var (
 
 // Verdict is what both verifiers say of a program.
 type Verdict struct {
-	Ours, Kernel             bool
-	OurReason, KernelReason  string
-	OurLog, KernelLog        string
-	OurProcessed, KernelProc int
+	Ours, Kernel            bool
+	OurReason, KernelReason string
+	OurLog, KernelLog       string
 }
 
 // judge asks both verifiers at a log level. The error is not nil where there is nothing to compare.
@@ -34,11 +34,14 @@ func judge(p *program.Program, level uint32) (v Verdict, err error) {
 	}
 	res, err := verifier.Verify(p, verifier.Options{Helpers: helpers.Proto, LogLevel: level | verifier.LogStats})
 	v.Ours = err == nil
-	if err != nil {
-		v.OurReason = err.Error()
-		v.OurLog = fmt.Sprintf("%+v", err)
-	} else {
+	var rejected *verifier.Error
+	switch {
+	case err == nil:
 		v.OurLog = res.Log
+	case errors.As(err, &rejected):
+		v.OurReason, v.OurLog = err.Error(), rejected.Log
+	default:
+		return v, err
 	}
 	if !v.Kernel {
 		v.KernelReason = reasonOf(v.KernelLog)

@@ -181,7 +181,9 @@ func (g *generator) btf(i int) *btf.Func {
 		if g.c.Type == ebpf.XDP {
 			name = "xdp_md"
 		}
-		ctx := &btf.Pointer{Target: &btf.Fwd{Name: name, Kind: btf.FwdStruct}}
+		ctx := &btf.Pointer{Target: &btf.Struct{Name: name, Size: 4, Members: []btf.Member{
+			{Name: "len", Type: &btf.Int{Name: "unsigned int", Size: 4}},
+		}}}
 		t.Params = []btf.FuncParam{{Name: "ctx", Type: ctx}}
 	} else {
 		for n := range p.args {
