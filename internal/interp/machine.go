@@ -67,7 +67,7 @@ func (c *Code) exec(ctx context.Context, r *rt.Run) (uint64, error) {
 	m := machines.Get().(*machine)
 	defer m.put()
 	if m.stack == nil {
-		s, err := offheap.Alloc(stackBytes)
+		s, err := offheap.Alloc(stackBytes, offheap.WithGuard())
 		if err != nil {
 			return 0, fmt.Errorf("program %s: interpreter stack: %w", c.prog.Name, err)
 		}

@@ -149,11 +149,6 @@ const (
 	NumConds
 )
 
-// Negate returns the condition that holds exactly where c does not.
-func Negate(c Cond) Cond {
-	return [NumConds]Cond{NE, EQ, LE, LT, GE, GT, SLE, SLT, SGE, SGT, NSET, SET}[c]
-}
-
 // Func is one function: instructions [Start, End).
 type Func struct {
 	Name       string
