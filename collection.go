@@ -65,6 +65,18 @@ func NewCollectionWithOptions(spec *ebpf.CollectionSpec, opts Options) (_ *Colle
 		return nil, err
 	}
 	defer func() { l.finish(err) }()
+	if opts.Programs != nil {
+		if err := l.loadPrograms(opts.Programs); err != nil {
+			return nil, err
+		}
+		if err := l.populate(); err != nil {
+			return nil, err
+		}
+		if err := l.ownVariables(); err != nil {
+			return nil, err
+		}
+		return &Collection{Programs: l.progs, Maps: l.maps, Variables: l.vars}, nil
+	}
 	for _, name := range sortedKeys(spec.Maps) {
 		if _, err := l.getMap(name); err != nil {
 			return nil, err

@@ -18,7 +18,6 @@ import (
 	"github.com/skep-bpf/skep/internal/program"
 	"github.com/skep-bpf/skep/internal/rt"
 	"github.com/skep-bpf/skep/maps"
-	"github.com/skep-bpf/skep/verifier"
 )
 
 // loader makes the parts of a collection as they are asked for, and frees them all if something fails.
@@ -157,6 +156,18 @@ func (l *loader) variable(name string) (*Variable, error) {
 	return v, nil
 }
 
+// ownVariables makes the variables of the data sections that were loaded.
+func (l *loader) ownVariables() error {
+	for _, name := range sortedKeys(l.spec.Variables) {
+		if v := l.spec.Variables[name]; v != nil && l.maps[v.SectionName] != nil {
+			if _, err := l.variable(name); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
 // populate puts programs into program arrays, once all programs are there.
 func (l *loader) populate() error {
 	for _, name := range sortedKeys(l.maps) {
@@ -217,12 +228,10 @@ func closeAll(progs []*Program) {
 var programIDs atomic.Uint32
 
 // prepare takes a program from its spec to lowered code.
-func (l *loader) prepare(spec *ebpf.ProgramSpec, name string) (_ *Program, err error) {
-	po := program.Options{
-		KernelTypes: l.opts.KernelBTF, ExtraTypes: l.opts.ExtraBTF, Kfuncs: l.opts.Kfuncs.lookup, Kconfig: l.opts.Kconfig,
-		Map: mapOf,
-	}
+func (l *loader) prepare(spec *ebpf.ProgramSpec, name string) (*Program, error) {
+	po := l.opts.programOptions()
 	var prog *program.Program
+	var err error
 	if l.spec.Programs[name] == spec {
 		prog, err = program.FromSpec(l.spec, name, po)
 	} else {
@@ -231,7 +240,12 @@ func (l *loader) prepare(spec *ebpf.ProgramSpec, name string) (_ *Program, err e
 	if err != nil {
 		return nil, err
 	}
-	p := &Program{name: name, id: programIDs.Add(1), prog: prog, env: l.env}
+	return l.load(prog)
+}
+
+// load proves and lowers a program. It has no engine yet.
+func (l *loader) load(prog *program.Program) (_ *Program, err error) {
+	p := &Program{name: prog.Name, id: programIDs.Add(1), prog: prog, env: l.env}
 	p.refs.Store(1)
 	defer func() {
 		if err != nil {
@@ -312,32 +326,19 @@ func (l *loader) mapFor(pm *program.Map) (*Map, error) {
 
 // verify proves the program.
 func (l *loader) verify(p *Program) error {
-	vo := verifier.Options{
-		LogLevel: uint32(l.opts.LogLevel), LogLimit: l.opts.Limits.LogBytes, Helpers: helpers.Proto, InsnLimit: l.opts.Limits.Insns,
-		GlobalStackArgs: l.opts.GlobalStackArgs,
-	}
-	res, err := verifier.Verify(p.prog, vo)
-	if err != nil && vo.LogLevel == 0 {
-		vo.LogLevel = verifier.LogBranch // as cilium/ebpf: a rejection comes with its log
-		if _, err2 := verifier.Verify(p.prog, vo); err2 != nil {
-			err = err2
-		}
-	}
-	if err != nil {
-		var ve *verifier.Error
-		if !errors.As(err, &ve) {
-			return fmt.Errorf("program %s: %w", p.name, err)
-		}
+	res, err := l.opts.verify(p.prog)
+	var ve *VerifierError
+	switch {
+	case err == nil:
+		p.res, p.log = res, res.Log
+	case errors.As(err, &ve):
 		p.log = ve.Log
-		l.writeLog(p)
-		if l.opts.unverified {
-			return nil
-		}
-		return newVerifierError(ve)
 	}
-	p.res, p.log = res, res.Log
 	l.writeLog(p)
-	return nil
+	if ve != nil && l.opts.unverified {
+		return nil
+	}
+	return err
 }
 
 func (l *loader) writeLog(p *Program) {

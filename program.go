@@ -186,7 +186,9 @@ func (p *Program) Run(opts *ebpf.RunOptions) (uint32, error) {
 // RunResult is what a run left.
 type RunResult struct {
 	Return   uint32
-	Duration time.Duration // of one run, on average
+	R0       uint64        // the whole register, of which Return is the lower half
+	Duration time.Duration // of one run, on average, in whole nanoseconds
+	NSPerRun float64       // the same, with fractions
 	Redirect Redirect      // decision of bpf_redirect or bpf_redirect_map in the last run
 }
 

@@ -93,9 +93,10 @@ func (p *Program) run(ctx context.Context, outer *rt.Run, opts *ebpf.RunOptions,
 		if err != nil {
 			return RunResult{}, err
 		}
-		res.Return = uint32(ret)
+		res.Return, res.R0 = uint32(ret), ret
 	}
-	res.Duration = time.Since(start) / time.Duration(n)
+	total := time.Since(start)
+	res.Duration, res.NSPerRun = total/time.Duration(n), float64(total.Nanoseconds())/float64(n)
 	if r.Redirect.Set {
 		res.Redirect = Redirect(r.Redirect)
 	}

@@ -73,6 +73,9 @@ type Options struct {
 	// MapReplacements are maps to use instead of making new ones. Type, sizes and flags must be those of the spec. The
 	// collection takes its own hold of them: the caller closes its own whenever it likes.
 	MapReplacements map[string]*Map
+	// Programs are the only programs to load, with what they need; nil means all programs and maps. It is for
+	// NewCollectionWithOptions.
+	Programs []string
 
 	// unverified runs programs that the verifier refuses, in the interpreter only: it checks every access itself. Set by
 	// Unverified.

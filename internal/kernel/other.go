@@ -29,6 +29,9 @@ func (*Prog) Close() error { return nil }
 // Run fails: see Available.
 func (*Prog) Run(RunInput) (RunOutput, error) { return RunOutput{}, Available() }
 
+// RunFD always fails.
+func RunFD(int, RunInput) (RunOutput, error) { return RunOutput{}, Available() }
+
 // JITLen fails: see Available.
 func (*Prog) JITLen() (int, error) { return 0, Available() }
 

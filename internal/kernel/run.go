@@ -9,7 +9,10 @@ import (
 
 // Run runs the program by BPF_PROG_TEST_RUN. The kernel refuses packets shorter than an Ethernet header for packet
 // program types, and program types that have no test run.
-func (k *Prog) Run(in RunInput) (RunOutput, error) {
+func (k *Prog) Run(in RunInput) (RunOutput, error) { return RunFD(k.fd, in) }
+
+// RunFD is Prog.Run of a program that somebody else loaded, by its file descriptor.
+func RunFD(fd int, in RunInput) (RunOutput, error) {
 	dataOut, ctxOut := in.DataOut, in.CtxOut
 	if dataOut == 0 && len(in.Data) > 0 {
 		dataOut = len(in.Data) + 256
@@ -18,7 +21,7 @@ func (k *Prog) Run(in RunInput) (RunOutput, error) {
 		ctxOut = len(in.Ctx)
 	}
 	data, ctx := make([]byte, dataOut), make([]byte, ctxOut)
-	a, e := testRun(k.fd, &in, data, ctx)
+	a, e := testRun(fd, &in, data, ctx)
 	if e != 0 {
 		return RunOutput{}, fmt.Errorf("test run: %w", e)
 	}

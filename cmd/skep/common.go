@@ -1,0 +1,57 @@
+package main
+
+import (
+	"fmt"
+	"sort"
+	"strings"
+
+	"github.com/cilium/ebpf"
+
+	"github.com/skep-bpf/skep"
+)
+
+// programs returns the names of the programs to work on, sorted: that one, or all.
+func programs(spec *ebpf.CollectionSpec, only string) []string {
+	var names []string
+	for name, p := range spec.Programs {
+		if (only == "" || name == only) && p.Type != ebpf.UnspecifiedProgram {
+			names = append(names, name)
+		}
+	}
+	sort.Strings(names)
+	return names
+}
+
+// noProgram says that there is no such program, and which there are.
+func noProgram(spec *ebpf.CollectionSpec, name string) string {
+	all := programs(spec, "")
+	switch {
+	case name == "" && len(spec.Programs) > 0:
+		return "the sections of the programs do not say their type"
+	case len(all) == 0:
+		return "there are no programs"
+	}
+	return fmt.Sprintf("no program %s; there are: %s", name, strings.Join(all, ", "))
+}
+
+// oneProgram returns the program that is meant: that of the name, or the only one there is.
+func oneProgram(spec *ebpf.CollectionSpec, name string) (string, error) {
+	names := programs(spec, name)
+	switch {
+	case len(names) == 1:
+		return names[0], nil
+	case name == "" && len(names) > 1:
+		return "", fmt.Errorf("which program? choose with -prog: %s", strings.Join(names, ", "))
+	}
+	return "", fmt.Errorf("%s", noProgram(spec, name))
+}
+
+// machineText loads one program and returns its listing.
+func machineText(spec *ebpf.CollectionSpec, name, arch string) (string, error) {
+	c, err := skep.NewCollectionWithOptions(spec, skep.Options{Programs: []string{name}})
+	if err != nil {
+		return "", err
+	}
+	defer c.Close()
+	return c.Programs[name].Disassemble(arch)
+}

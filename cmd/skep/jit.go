@@ -1,0 +1,55 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/skep-bpf/skep"
+)
+
+var jitVerb = &verb{
+	name: "jit", args: "FILE [-prog NAME] [-arch ARCH]", short: "show source, BPF instructions and machine code side by side",
+	help: `
+Prints each program with its source lines, BPF instructions and the machine code of each instruction.
+  -prog NAME  only this program
+  -arch ARCH  amd64 (default); works on every machine
+
+Instructions without machine code were found dead by the verifier, or are part of another's code.
+
+Examples:
+  skep jit prog.o
+  skep jit prog.o -prog my_xdp | less
+`,
+}
+
+func init() { jitVerb.run = runJIT }
+
+func runJIT(e *env, args []string) int {
+	fs := e.flags()
+	prog := fs.String("prog", "", "")
+	arch := fs.String("arch", "amd64", "")
+	files, code, ok := e.parse(fs, args)
+	if !ok {
+		return code
+	}
+	if len(files) != 1 {
+		return e.usageError("one file is needed")
+	}
+	spec, err := skep.LoadCollectionSpec(files[0])
+	if err != nil {
+		return e.fail(exitUsage, err)
+	}
+	names := programs(spec, *prog)
+	if len(names) == 0 {
+		return e.fail(exitUsage, fmt.Errorf("%s: %s", files[0], noProgram(spec, *prog)))
+	}
+	worst := exitOK
+	for _, name := range names {
+		text, err := machineText(spec.Copy(), name, *arch)
+		if err != nil {
+			worst = e.fail(exitRejected, err)
+			continue
+		}
+		fmt.Fprintf(e.stdout, "program %s\n%s\n", name, text)
+	}
+	return worst
+}

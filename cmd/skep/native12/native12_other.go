@@ -1,0 +1,5 @@
+//go:build !amd64
+
+package native12
+
+func addr() uintptr { return 0 }

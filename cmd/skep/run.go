@@ -1,0 +1,172 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/signal"
+	"strings"
+
+	"github.com/cilium/ebpf"
+
+	"github.com/skep-bpf/skep"
+	"github.com/skep-bpf/skep/internal/pcap"
+)
+
+var runVerb = &verb{
+	name: "run", args: "FILE -prog NAME [-data HEX|@FILE|@FILE.pcap] [-ctx HEX] [-repeat N] [-engine jit|interp|kernel] [-maps] [-json]",
+	short: "run a program on a packet or context",
+	help: `
+Prints the return value, the packet afterwards, and the time of one run.
+  -prog NAME    the program; not needed if the file has only one
+  -data HEX     the packet: hexadecimal digits, @FILE for the bytes of a file, @FILE.pcap for each packet of a capture;
+                64 zero bytes if the program type needs one and none is given
+  -ctx HEX      the context structure (struct xdp_md, struct __sk_buff, ...), or the argument of a syscall program
+  -repeat N     run N times on the same packet
+  -engine E     jit, interp, or kernel: the same object through bpf(2), for comparison (needs root)
+  -maps         print the contents of the maps afterwards
+  -json         print a JSON object for each packet
+
+Exit code: 0, 1 if a program was rejected or a run failed, 2 if the file could not be loaded.
+
+Examples:
+  skep run prog.o -prog my_xdp -data 0011223344556677889900aa0800
+  skep run prog.o -prog my_xdp -data @traffic.pcap -maps
+  skep run prog.o -prog my_xdp -repeat 1000000 -json
+  sudo skep run prog.o -prog my_xdp -repeat 1000000 -engine kernel
+`,
+}
+
+func init() { runVerb.run = runRun }
+
+// runLine is a line of skep run -json.
+type runLine struct {
+	Program string  `json:"program"`
+	Engine  string  `json:"engine"`
+	Retval  uint32  `json:"retval"`
+	DataOut string  `json:"data_out"`
+	NSPer   float64 `json:"ns_per_run"`
+}
+
+type runArgs struct {
+	prog, engine, data, ctx string
+	repeat                  uint
+	maps, json              bool
+}
+
+func runRun(e *env, args []string) int {
+	var a runArgs
+	fs := e.flags()
+	fs.StringVar(&a.prog, "prog", "", "")
+	fs.StringVar(&a.data, "data", "", "")
+	fs.StringVar(&a.ctx, "ctx", "", "")
+	fs.StringVar(&a.engine, "engine", "", "")
+	fs.UintVar(&a.repeat, "repeat", 1, "")
+	fs.BoolVar(&a.maps, "maps", false, "")
+	fs.BoolVar(&a.json, "json", false, "")
+	files, code, ok := e.parse(fs, args)
+	if !ok {
+		return code
+	}
+	if len(files) != 1 {
+		return e.usageError("one file is needed")
+	}
+	spec, err := skep.LoadCollectionSpec(files[0])
+	if err != nil {
+		return e.fail(exitUsage, err)
+	}
+	name, err := oneProgram(spec, a.prog)
+	if err != nil {
+		return e.fail(exitUsage, fmt.Errorf("%s: %w", files[0], err))
+	}
+	packets, err := readPackets(a.data, spec.Programs[name].Type)
+	if err != nil {
+		return e.usageError("-data: %v", err)
+	}
+	ctx, err := readHex(a.ctx)
+	if err != nil {
+		return e.usageError("-ctx: %v", err)
+	}
+	r, err := openRunner(a.engine, spec, name, e)
+	if err != nil {
+		return e.fail(exitRejected, err)
+	}
+	defer r.close()
+	for _, pkt := range packets {
+		if err := e.runOnce(r, name, pkt, ctx, &a); err != nil {
+			return e.fail(exitRejected, err)
+		}
+	}
+	if a.maps {
+		return e.printMaps(r)
+	}
+	return exitOK
+}
+
+func (e *env) runOnce(r *runner, name string, pkt, ctx []byte, a *runArgs) error {
+	out, err := r.run(pkt, ctx, uint32(a.repeat))
+	if err != nil {
+		return err
+	}
+	if a.json {
+		return json.NewEncoder(e.stdout).Encode(runLine{name, r.engine, out.ret, hex.EncodeToString(out.data), out.ns})
+	}
+	fmt.Fprintf(e.stdout, "%s (%s): returned %d (%#x), %.1f ns per run\n", name, r.engine, out.ret, out.ret, out.ns)
+	if out.redirect != "" {
+		fmt.Fprintf(e.stdout, "  redirect to %s\n", out.redirect)
+	}
+	if len(out.data) > 0 {
+		changed := ""
+		if !bytes.Equal(out.data, pkt) {
+			changed = ", changed"
+		}
+		fmt.Fprintf(e.stdout, "  packet of %d bytes%s: %x\n", len(out.data), changed, out.data)
+	}
+	if len(ctx) > 0 && len(out.ctx) > 0 {
+		fmt.Fprintf(e.stdout, "  context: %x\n", out.ctx)
+	}
+	return nil
+}
+
+// readPackets reads the argument of -data.
+func readPackets(arg string, typ ebpf.ProgramType) ([][]byte, error) {
+	file, isFile := strings.CutPrefix(arg, "@")
+	switch {
+	case arg == "":
+		if typ == ebpf.Syscall || typ == ebpf.RawTracepoint || typ == ebpf.RawTracepointWritable {
+			return [][]byte{nil}, nil
+		}
+		return [][]byte{make([]byte, 64)}, nil
+	case !isFile:
+		b, err := readHex(arg)
+		return [][]byte{b}, err
+	case strings.HasSuffix(file, ".pcap"):
+		f, err := os.Open(file)
+		if err != nil {
+			return nil, err
+		}
+		defer f.Close()
+		return pcap.Read(f)
+	}
+	b, err := os.ReadFile(file)
+	return [][]byte{b}, err
+}
+
+// readHex decodes hexadecimal digits; blanks and colons between them are ignored, and a 0x in front.
+func readHex(s string) ([]byte, error) {
+	s = strings.TrimPrefix(s, "0x")
+	s = strings.NewReplacer(" ", "", ":", "", "\n", "", "\t", "", "\r", "").Replace(s)
+	b, err := hex.DecodeString(s)
+	if err != nil {
+		return nil, fmt.Errorf("not hexadecimal: %w", err)
+	}
+	return b, nil
+}
+
+// interruptible returns a context that ends with an interrupt from the keyboard.
+func interruptible() (context.Context, context.CancelFunc) {
+	return signal.NotifyContext(context.Background(), os.Interrupt)
+}

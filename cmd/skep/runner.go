@@ -1,0 +1,179 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"sort"
+
+	"github.com/cilium/ebpf"
+
+	"github.com/skep-bpf/skep"
+	"github.com/skep-bpf/skep/internal/kernel"
+)
+
+// runner is a loaded program on one engine, the kernel's among them.
+type runner struct {
+	engine string
+	run    func(pkt, ctx []byte, repeat uint32) (runOutput, error)
+	maps   map[string]dumper
+	close  func()
+}
+
+type runOutput struct {
+	ret       uint32
+	data, ctx []byte
+	ns        float64
+	redirect  string
+}
+
+// dumper is a map whose contents can be listed: ours or the kernel's.
+type dumper interface {
+	Type() ebpf.MapType
+	NextKeyBytes(key any) ([]byte, error)
+	LookupBytes(key any) ([]byte, error)
+}
+
+// outRoom is how much a packet can grow.
+const outRoom = 4096
+
+func openRunner(engine string, spec *ebpf.CollectionSpec, name string, e *env) (*runner, error) {
+	opts := skep.Options{Programs: []string{name}}
+	opts.Env.Printk = func(line string) { fmt.Fprintln(e.stderr, "printk:", line) }
+	switch engine {
+	case "":
+	case "jit":
+		opts.Engine = skep.EngineJIT
+	case "interp":
+		opts.Engine = skep.EngineInterpreter
+	case "kernel":
+		return openKernel(spec, name)
+	default:
+		return nil, fmt.Errorf("-engine: there is no engine %q; use jit, interp or kernel", engine)
+	}
+	c, err := skep.NewCollectionWithOptions(spec, opts)
+	if err != nil {
+		return nil, err
+	}
+	p := c.Programs[name]
+	r := &runner{engine: p.Engine().String(), maps: map[string]dumper{}, close: c.Close}
+	for n, m := range c.Maps {
+		r.maps[n] = m
+	}
+	r.run = func(pkt, ctx []byte, repeat uint32) (runOutput, error) {
+		ro := runOptions(p.Type(), pkt, ctx, repeat)
+		stop, cancel := interruptible()
+		defer cancel()
+		res, err := p.RunContext(stop, ro)
+		out := runOutput{ret: res.Return, data: ro.DataOut, ctx: contextOf(ro), ns: res.NSPerRun}
+		if d := res.Redirect; d.Set {
+			out.redirect = fmt.Sprintf("interface %d", d.IfIndex)
+			if d.Map != "" {
+				out.redirect = fmt.Sprintf("key %d of map %s", d.Key, d.Map)
+			}
+		}
+		return out, err
+	}
+	return r, nil
+}
+
+// runOptions makes the options of a run, the same for every engine.
+func runOptions(t ebpf.ProgramType, pkt, ctx []byte, repeat uint32) *ebpf.RunOptions {
+	o := &ebpf.RunOptions{Data: pkt, Repeat: repeat}
+	raw := t == ebpf.Syscall || t == ebpf.RawTracepoint || t == ebpf.RawTracepointWritable
+	if !raw {
+		o.DataOut = make([]byte, len(pkt)+outRoom)
+	} else if repeat <= 1 {
+		o.Repeat = 0
+	}
+	if len(ctx) > 0 {
+		o.Context = ctx
+		switch t {
+		case ebpf.Syscall:
+			o.ContextOut = make([]byte, len(ctx))
+		case ebpf.XDP:
+			o.ContextOut = make([]byte, 24)
+		case ebpf.RawTracepoint, ebpf.RawTracepointWritable:
+		default:
+			o.ContextOut = make([]byte, 192)
+		}
+	}
+	return o
+}
+
+func contextOf(o *ebpf.RunOptions) []byte {
+	b, _ := o.ContextOut.([]byte)
+	return b
+}
+
+// openKernel loads the object through bpf(2).
+func openKernel(spec *ebpf.CollectionSpec, name string) (*runner, error) {
+	spec = spec.Copy()
+	for n := range spec.Programs {
+		if n != name {
+			delete(spec.Programs, n)
+		}
+	}
+	for _, m := range spec.Maps {
+		if m.Type == ebpf.ProgramArray {
+			m.Contents = nil
+		}
+	}
+	c, err := ebpf.NewCollection(spec)
+	if err != nil {
+		var ve *ebpf.VerifierError
+		if errors.As(err, &ve) {
+			return nil, fmt.Errorf("the kernel refuses the program: %w", err)
+		}
+		return nil, fmt.Errorf("the kernel cannot be used (are you root?): %w", err)
+	}
+	p := c.Programs[name]
+	r := &runner{engine: "kernel", maps: map[string]dumper{}, close: c.Close}
+	for n, m := range c.Maps {
+		r.maps[n] = m
+	}
+	r.run = func(pkt, ctx []byte, repeat uint32) (runOutput, error) {
+		if repeat > 1 {
+			out, err := kernel.RunFD(p.FD(), kernel.RunInput{Data: pkt, Ctx: ctx, Repeat: int(repeat), DataOut: len(pkt) + outRoom})
+			return runOutput{ret: out.Ret, data: out.Data, ctx: out.Ctx, ns: float64(out.Duration.Nanoseconds())}, err
+		}
+		ro := runOptions(p.Type(), pkt, ctx, repeat)
+		ret, err := p.Run(ro)
+		return runOutput{ret: ret, data: ro.DataOut, ctx: contextOf(ro)}, err
+	}
+	return r, nil
+}
+
+// printMaps lists all maps that can be listed.
+func (e *env) printMaps(r *runner) int {
+	names := make([]string, 0, len(r.maps))
+	for n := range r.maps {
+		names = append(names, n)
+	}
+	sort.Strings(names)
+	for _, n := range names {
+		m := r.maps[n]
+		fmt.Fprintf(e.stdout, "map %s (%s):\n", n, m.Type())
+		if err := e.printMap(m); err != nil {
+			return e.fail(exitRejected, fmt.Errorf("map %s: %w", n, err))
+		}
+	}
+	return exitOK
+}
+
+func (e *env) printMap(m dumper) error {
+	var key any
+	for {
+		k, err := m.NextKeyBytes(key)
+		if err != nil || k == nil {
+			return err
+		}
+		key = k
+		v, err := m.LookupBytes(k)
+		if err != nil {
+			return err
+		}
+		if v != nil {
+			fmt.Fprintf(e.stdout, "  %x: %x\n", k, v)
+		}
+	}
+}

@@ -1,0 +1,64 @@
+package skep
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/cilium/ebpf"
+
+	"github.com/skep-bpf/skep/helpers"
+	"github.com/skep-bpf/skep/internal/program"
+	"github.com/skep-bpf/skep/verifier"
+)
+
+// Verification is what the verifier found out about a program that it accepted.
+type Verification struct {
+	Stats verifier.Stats
+	Log   string
+}
+
+// Verify proves one program of a spec without loading it: no map is made, no code compiled. Kfuncs count if they are in
+// opts.Kfuncs. The error of a rejection is a *VerifierError; any other error means that there was nothing to verify.
+func Verify(spec *ebpf.CollectionSpec, name string, opts Options) (*Verification, error) {
+	if spec == nil {
+		return nil, errors.New("collection spec is nil")
+	}
+	p, err := program.FromSpec(spec, name, opts.programOptions())
+	if err != nil {
+		return nil, err
+	}
+	res, err := opts.verify(p)
+	if err != nil {
+		return nil, err
+	}
+	return &Verification{Stats: res.Stats, Log: res.Log}, nil
+}
+
+func (o *Options) programOptions() program.Options {
+	return program.Options{
+		KernelTypes: o.KernelBTF, ExtraTypes: o.ExtraBTF, Kfuncs: o.Kfuncs.lookup, Kconfig: o.Kconfig, Map: mapOf,
+	}
+}
+
+// verify runs the verifier; a rejection gets a log even if none was asked for, as with cilium/ebpf.
+func (o *Options) verify(p *program.Program) (*verifier.Result, error) {
+	vo := verifier.Options{
+		LogLevel: uint32(o.LogLevel), LogLimit: o.Limits.LogBytes, Helpers: helpers.Proto, InsnLimit: o.Limits.Insns,
+		GlobalStackArgs: o.GlobalStackArgs,
+	}
+	res, err := verifier.Verify(p, vo)
+	if err == nil {
+		return res, nil
+	}
+	if vo.LogLevel == 0 {
+		vo.LogLevel = verifier.LogBranch
+		if _, again := verifier.Verify(p, vo); again != nil {
+			err = again
+		}
+	}
+	var ve *verifier.Error
+	if errors.As(err, &ve) {
+		return nil, newVerifierError(ve)
+	}
+	return nil, fmt.Errorf("program %s: %w", p.Name, err)
+}
