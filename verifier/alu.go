@@ -59,7 +59,13 @@ func (e *env) checkUnary(in isa.Insn) error {
 		dst.clearID()
 		return nil
 	}
-	e.setUnknown(dst)
+	if dst.typ != scalarValue {
+		e.setUnknown(dst)
+		return nil
+	}
+	// to little-endian only cuts on the machines skep knows; to big-endian and bswap turn the bytes around
+	dst.ByteSwap(int(in.Imm)/8, in.Class() == isa.ClassALU64 || in.SrcIsReg())
+	dst.clearID()
 	return nil
 }
 

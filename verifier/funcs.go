@@ -106,7 +106,7 @@ func (e *env) readArg(f, i int, t btf.Type, tags []string) (argInfo, error) {
 		return argInfo{kind: argScalar}, nil
 	case !isPtr:
 		return argInfo{}, e.reject(CodeBTF, "Arg#%d type %s in %s() is not supported yet.", i, kindName(u), fn.Name)
-	case ctx || i == 0 && e.isCtxType(ptr):
+	case ctx || e.isCtxType(ptr):
 		return argInfo{kind: argCtx}, nil
 	case !fn.Global:
 		return argInfo{}, e.reject(CodeBTF, "arg#%d of static function", i)
@@ -411,7 +411,7 @@ func (e *env) findPacketChanges() {
 		for i := fn.Start; i < fn.End; i++ {
 			in := e.prog.Insns[i]
 			if in.IsHelperCall() {
-				if h := e.helper(in.Imm); h != nil && h.ChangesPacket {
+				if h := e.helper(in.Imm); in.Imm == fnTailCall || h != nil && h.ChangesPacket {
 					e.funcs[f].changesPkt = true
 				}
 			}

@@ -87,9 +87,32 @@ func (e *env) checkHelperCall(in isa.Insn) error {
 	if err := e.mapFits(id, m); err != nil {
 		return err
 	}
+	if id == fnTailCall {
+		return e.tailCall()
+	}
 	if h.ChangesPacket {
 		e.dropPackets()
 	}
+	return nil
+}
+
+// tailCall walks both outcomes of a tail call in a function below the main one: the failed one waits; where it succeeds,
+// the other program runs in this function's place and returns to its caller with any number, and it may have moved the
+// packet. In the main function success ends the program.
+func (e *env) tailCall() error {
+	if e.st.cur == 0 {
+		return nil
+	}
+	e.scratchedRegs |= 1 << isa.R0
+	if _, err := e.push(e.insn+1, e.insn); err != nil {
+		return err
+	}
+	e.dropPackets()
+	e.setUnknown(&e.st.fr().regs[isa.R0])
+	if err := e.leaveFunc(); err != nil {
+		return err
+	}
+	e.insn--
 	return nil
 }
 

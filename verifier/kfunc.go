@@ -393,11 +393,19 @@ func scalarOnly(t btf.Type, depth int) bool {
 	if isIntOrEnum(t) {
 		return true
 	}
-	s, ok := t.(*btf.Struct)
-	if !ok || depth > 3 {
+	var members []btf.Member
+	switch x := t.(type) {
+	case *btf.Struct:
+		members = x.Members
+	case *btf.Union:
+		members = x.Members
+	default:
 		return false
 	}
-	for _, m := range s.Members {
+	if depth > 3 {
+		return false
+	}
+	for _, m := range members {
 		mt := btf.UnderlyingType(m.Type)
 		if a, ok := mt.(*btf.Array); ok {
 			if a.Nelems == 0 || !isIntOrEnum(btf.UnderlyingType(a.Type)) {

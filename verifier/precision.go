@@ -383,6 +383,9 @@ func (e *env) traceJump(idx, next int, in isa.Insn, h *histEntry) error {
 		if bt.regs[bt.frame]&(argRegs|slotMask) != 0 {
 			return e.reject(CodeInternal, "BUG regs %x", bt.regs[bt.frame])
 		}
+		if in.IsHelperCall() && in.Imm == fnTailCall && next != idx+1 {
+			return bt.enter() // it succeeded: what follows is the caller of the function it stands in
+		}
 	case in.IsExit():
 		r0 := next > 0 && e.prog.Insns[next-1].IsPseudoCall() && bt.has(isa.R0)
 		if bt.regs[bt.frame]&(argRegs|slotMask) != 0 {

@@ -125,8 +125,29 @@ func (e *env) checkStackArgs() error {
 			return e.reject(CodeStackArgs, "func#%d writes %d stack arg slots, but calls only require %d", i, f.maxStored, f.outArgs)
 		}
 	}
+	return e.checkTailCallSlots()
+}
+
+// checkTailCallSlots refuses a tail call that is reachable from a function with slots, incoming or outgoing, and one in
+// a function on whose chain of calls slots are used. A tail call in another function called from that chain is fine.
+func (e *env) checkTailCallSlots() error {
+	uses := make([]bool, len(e.funcs)) // the function or one it calls has slots
+	for changed := true; changed; {
+		changed = false
+		for i := range e.funcs {
+			f := &e.funcs[i]
+			use := f.inArgs > 0 || f.outArgs > 0
+			for _, c := range f.calls {
+				use = use || uses[c]
+			}
+			if use && !uses[i] {
+				uses[i], changed = true, true
+			}
+		}
+	}
 	for i := range e.funcs {
-		if f := &e.funcs[i]; f.tailReach && (f.inArgs > 0 || f.outArgs > 0) {
+		f := &e.funcs[i]
+		if f.tailReach && (f.inArgs > 0 || f.outArgs > 0) || f.tailCall && uses[i] {
 			e.insn = e.prog.Funcs[i].Start
 			return e.reject(CodeStackArgs, "tail_calls are not allowed in programs with stack args")
 		}

@@ -214,7 +214,7 @@ func SockAccess(off, size int, common, tcp bool) bool {
 	}
 	// bound_dev_if 0, family 4, type 8, protocol 12, mark 16, priority 20, src_ip4 24, src_ip6 28..44, src_port 44,
 	// dst_port 48 (16 bits), dst_ip4 52, dst_ip6 56..72, state 72, rx_queue_mapping 76
-	if common && (within(off, 8, 16) || within(off, 76, 4)) {
+	if common && within(off, 8, 16) {
 		return false
 	}
 	switch {

@@ -1,0 +1,216 @@
+package verifier_test
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/skep-bpf/skep/helpers"
+	"github.com/skep-bpf/skep/internal/asmtext"
+	"github.com/skep-bpf/skep/internal/isa"
+	"github.com/skep-bpf/skep/internal/kernel"
+	"github.com/skep-bpf/skep/internal/program"
+	"github.com/skep-bpf/skep/verifier"
+)
+
+// The files testdata/*.txt hold programs as text, each behind a line "=== name". A line of code that ends in
+// "// ERROR text" is where the verifier must reject, with a message that holds text; "// CODE code" at the head of a
+// case names the code it must have; a case without ERROR must be accepted. "// LOG text" lines must appear in the log at
+// level 2, in that order. Cases are also judged by the running kernel, verdict and last message, unless they use stack
+// arguments or say "// SKEP reason".
+
+type textCase struct {
+	file, name string
+	line       int
+	src        string
+	errLine    int
+	err        string
+	code       string
+	logs       []string
+	skepOnly   string
+}
+
+func readCases(t testing.TB) []textCase {
+	files, err := filepath.Glob("testdata/*.txt")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no cases: %v", err)
+	}
+	var out []textCase
+	for _, f := range files {
+		b, err := os.ReadFile(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var cur *textCase
+		for i, line := range strings.Split(string(b), "\n") {
+			if name, ok := strings.CutPrefix(line, "=== "); ok {
+				out = append(out, textCase{file: strings.TrimSuffix(filepath.Base(f), ".txt"), name: name, line: i + 1})
+				cur = &out[len(out)-1]
+				continue
+			}
+			if cur == nil {
+				continue
+			}
+			cur.src += line + "\n"
+			note := func(key string) (string, bool) {
+				_, text, ok := strings.Cut(line, "// "+key+" ")
+				return strings.TrimSpace(text), ok
+			}
+			if text, ok := note("ERROR"); ok {
+				if cur.err != "" {
+					t.Fatalf("%s:%d: two ERRORs in one case", f, i+1)
+				}
+				cur.err, cur.errLine = text, i-cur.line+1
+			}
+			if text, ok := note("CODE"); ok {
+				cur.code = text
+			}
+			if text, ok := note("LOG"); ok {
+				cur.logs = append(cur.logs, text)
+			}
+			if text, ok := note("SKEP"); ok {
+				cur.skepOnly = text
+			}
+		}
+	}
+	return out
+}
+
+func assemble(t testing.TB, c *textCase) *program.Program {
+	t.Helper()
+	p, err := asmtext.Program(c.src, asmtext.ProgramOptions{Name: "prog", Lines: true})
+	if err != nil {
+		t.Fatalf("testdata/%s.txt:%d: %v", c.file, c.line, err)
+	}
+	return p
+}
+
+func options(level uint32) verifier.Options {
+	return verifier.Options{LogLevel: level, Helpers: helpers.Proto}
+}
+
+func TestPrograms(t *testing.T) {
+	for _, c := range readCases(t) {
+		t.Run(c.file+"/"+c.name, func(t *testing.T) {
+			p := assemble(t, &c)
+			res, err := verifier.Verify(p, options(verifier.LogAll))
+			if c.err == "" {
+				if err != nil {
+					t.Fatalf("rejected: %+v", err)
+				}
+				inOrder(t, res.Log, c.logs)
+				return
+			}
+			var ve *verifier.Error
+			if !errors.As(err, &ve) {
+				t.Fatalf("accepted, want %q", c.err)
+			}
+			if !strings.Contains(ve.Message, c.err) {
+				t.Errorf("message %q, want %q\n%s", ve.Message, c.err, ve.Log)
+			}
+			if !strings.Contains(ve.Log, c.err) {
+				t.Errorf("the log lacks %q:\n%s", c.err, ve.Log)
+			}
+			if ve.Source == nil || int(ve.Source.Number) != c.errLine {
+				t.Errorf("rejected at %+v, want line %d\n%s", ve.Source, c.errLine, ve.Log)
+			}
+			if c.code != "" && string(ve.Code) != c.code {
+				t.Errorf("code %s, want %s", ve.Code, c.code)
+			}
+			inOrder(t, ve.Log, c.logs)
+		})
+	}
+}
+
+func inOrder(t *testing.T, log string, want []string) {
+	t.Helper()
+	rest := log
+	for _, w := range want {
+		_, after, ok := strings.Cut(rest, w)
+		if !ok {
+			t.Fatalf("the log lacks %q:\n%s", w, log)
+		}
+		rest = after
+	}
+}
+
+func usesStackArgs(p *program.Program) bool {
+	for i := 0; i < len(p.Insns); i++ {
+		in := p.Insns[i]
+		if in.Dst >= isa.R11 || in.Src >= isa.R11 {
+			return true
+		}
+		if in.IsLdImm64() {
+			i++
+		}
+	}
+	for i := range p.Funcs {
+		if p.Funcs[i].Params() > isa.MaxRegArgs {
+			return true
+		}
+	}
+	return false
+}
+
+// TestProgramsInKernel lets the running kernel judge the same programs: same verdict, same last message.
+func TestProgramsInKernel(t *testing.T) {
+	if err := kernel.Available(); err != nil {
+		t.Skip("the running kernel cannot judge: ", err)
+	}
+	judged := 0
+	for _, c := range readCases(t) {
+		p := assemble(t, &c)
+		if c.skepOnly != "" || usesStackArgs(p) || len(p.Kfuncs) > 0 {
+			continue
+		}
+		t.Run(c.file+"/"+c.name, func(t *testing.T) {
+			accepted, log, err := kernel.Verify(p, verifier.LogAll)
+			if err != nil {
+				t.Fatalf("no verdict: %v", err)
+			}
+			judged++
+			if accepted != (c.err == "") {
+				t.Fatalf("kernel accepts: %v, want %v\n%s", accepted, c.err == "", log)
+			}
+			if c.err != "" && !strings.Contains(log, c.err) {
+				t.Errorf("the kernel's log lacks %q:\n%s", c.err, log)
+			}
+		})
+	}
+	if judged == 0 {
+		t.Error("no case was judged")
+	}
+}
+
+// TestLevels: level 0 logs nothing on success, level 1 only the statistics, level 4 adds the time.
+func TestLevels(t *testing.T) {
+	c := textCase{src: "r0 = 0\nif r0 == 0 goto out\nr0 = 1\nout: exit\n"}
+	for level, want := range map[uint32][]string{
+		0: nil, 1: {"processed "}, 2: {"func#0 @0", "Live regs", "processed "}, 4: {"verification time ", "stack depth 0\n", "processed "},
+	} {
+		res, err := verifier.Verify(assemble(t, &c), options(level))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if level == 0 && res.Log != "" || level == 1 && strings.Count(res.Log, "\n") != 1 {
+			t.Errorf("level %d: log %q", level, res.Log)
+		}
+		inOrder(t, res.Log, want)
+	}
+}
+
+// TestErrorText: one line for Error, the log for %+v.
+func TestErrorText(t *testing.T) {
+	c := textCase{src: "r0 = *(u64 *)(r10 + 8)\nexit\n"}
+	_, err := verifier.Verify(assemble(t, &c), options(verifier.LogBranch))
+	want := "program prog: invalid read from stack R10 off=8 size=8 (insn 0, prog.s:1)"
+	if err == nil || err.Error() != want {
+		t.Fatalf("%v, want %s", err, want)
+	}
+	if s := fmt.Sprintf("%+v", err); !strings.HasPrefix(s, want+"\n") || !strings.Contains(s, "0: R1=ctx() R10=fp0") {
+		t.Errorf("%%+v: %s", s)
+	}
+}
