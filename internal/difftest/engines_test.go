@@ -4,7 +4,6 @@ import (
 	"context"
 	"flag"
 	"fmt"
-	"slices"
 	"testing"
 	"time"
 
@@ -73,7 +72,7 @@ func (e *engines) compare(p *program.Program, seed uint64) error {
 	// The reference: of the proof's facts only those are used without which a program has no meaning.
 	env := e.world.Env()
 	env.Exact = true
-	want, err := e.interpret(p, withoutFacts(res), env, run)
+	want, err := e.interpret(p, WithoutFacts(res), env, run)
 	if err != nil {
 		return fmt.Errorf("interpreter without facts: %w", err)
 	}
@@ -113,17 +112,6 @@ func (e *engines) compare(p *program.Program, seed uint64) error {
 	return nil
 }
 
-// withoutFacts forgets what the proof knows but for the kinds of pointers (loads of packet pointers from a context are
-// not what they look like) and the sizes of frames.
-func withoutFacts(res *verifier.Result) *verifier.Result {
-	r := *res
-	r.Insns = slices.Clone(res.Insns)
-	for i := range r.Insns {
-		r.Insns[i] = verifier.InsnFact{Seen: true, Ptr: r.Insns[i].Ptr, Map: -1, TailCallIndex: -1}
-	}
-	return &r
-}
-
 func (e *engines) interpret(p *program.Program, res *verifier.Result, env *lower.Env, run func(rt.Executable) (Outcome, error)) (Outcome, error) {
 	code, err := lower.Lower(p, res, env)
 	if err != nil {
@@ -161,13 +149,21 @@ func maxParams(p *program.Program) int {
 	return n
 }
 
+// foundSeeds are programs that engines once disagreed on.
+var foundSeeds = []uint64{
+	17698, 18642, 55744, // precision was lost at the second slot of a wide load: live code was taken for dead
+}
+
 // TestEngines runs random programs on the interpreter (without and with the verifier's facts), as compiled code and in
 // the kernel: r0, packet and maps must be equal. -engine-programs and -engine-seed choose how many and which.
 func TestEngines(t *testing.T) {
 	e := newEngines(t)
 	failed := 0
+	seeds := foundSeeds
 	for i := range *enginePrograms {
-		seed := *engineSeed + uint64(i)
+		seeds = append(seeds, *engineSeed+uint64(i))
+	}
+	for _, seed := range seeds {
 		maxArgs := 5
 		if seed%2 == 0 {
 			maxArgs = 12
@@ -182,8 +178,8 @@ func TestEngines(t *testing.T) {
 	}
 	c := e.counts
 	t.Logf("%d programs: %d refused, %d interpreted without and %d with facts, %d compiled (%v), %d in the kernel (%v)",
-		*enginePrograms, c.refused, c.plain, c.interp, c.jit, e.jit, c.kernel, e.kernel)
-	if c.refused*20 > *enginePrograms {
-		t.Errorf("%d of %d programs refused", c.refused, *enginePrograms)
+		len(seeds), c.refused, c.plain, c.interp, c.jit, e.jit, c.kernel, e.kernel)
+	if c.refused*20 > len(seeds) {
+		t.Errorf("%d of %d programs refused", c.refused, len(seeds))
 	}
 }

@@ -1,0 +1,206 @@
+package difftest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/skep-bpf/skep/helpers"
+	"github.com/skep-bpf/skep/internal/interp"
+	"github.com/skep-bpf/skep/internal/isa"
+	"github.com/skep-bpf/skep/internal/lower"
+	"github.com/skep-bpf/skep/internal/program"
+	"github.com/skep-bpf/skep/verifier"
+)
+
+// Claims are what the verifier says of the registers that each instruction reads: for every state in which it walked
+// the instruction, what it knew of them. A run is inside the claims if at each instruction some state covers all
+// values read. (Registers that are not read here are claimed, if they matter, where they are.)
+type Claims struct {
+	prog *program.Program
+	res  *verifier.Result
+	at   []map[claim]struct{} // by slot
+}
+
+// claim is one state's part: the registers that the instruction reads, in ascending order.
+type claim struct {
+	depth int
+	regs  [maxReads]verifier.RegView
+}
+
+const maxReads = 5 // a call reads r1..r5
+
+// reads returns the registers whose values matter at slot pc: those the instruction names, of a call the arguments.
+func (c *Claims) reads(pc int) isa.RegSet {
+	in := c.prog.Insns[pc]
+	n := 0
+	switch {
+	case in.IsPseudoCall():
+		if f := c.prog.FuncAt(pc + 1 + int(in.Imm)); f >= 0 {
+			n = c.prog.Funcs[f].Params()
+		}
+	case in.IsHelperCall():
+		if p := helpers.Proto(in.Imm); p != nil {
+			for n < len(p.Args) && p.Args[n].Kind != verifier.ArgDontCare {
+				n++
+			}
+		}
+	case in.IsCall():
+	default:
+		return in.Reads()
+	}
+	return isa.RegSet(1<<(min(n, isa.MaxRegArgs)+1) - 2)
+}
+
+// errTooLong is returned for programs whose states would need too much memory.
+var errTooLong = errors.New("too many instructions to record")
+
+// recordLimit bounds the instructions walked for claims.
+const recordLimit = 60_000
+
+// Record verifies p with exact pruning and keeps all states.
+func Record(p *program.Program) (*Claims, error) {
+	c := &Claims{prog: p, at: make([]map[claim]struct{}, len(p.Insns))}
+	walked := 0
+	res, err := verifier.Verify(p, verifier.Options{Helpers: helpers.Proto, ExactStates: true, InsnLimit: recordLimit, Visit: func(pc int, s *verifier.StateView) {
+		walked++
+		if c.at[pc] == nil {
+			c.at[pc] = map[claim]struct{}{}
+		}
+		k := claim{depth: s.Depth}
+		n := 0
+		rs := c.reads(pc)
+		for r := isa.R0; r <= isa.R10 && n < maxReads; r++ {
+			if rs.Has(r) {
+				k.regs[n] = s.Regs[r]
+				n++
+			}
+		}
+		c.at[pc][k] = struct{}{}
+	}})
+	switch {
+	case err != nil && walked >= recordLimit-1:
+		return nil, errTooLong
+	case err != nil:
+		return nil, err
+	}
+	c.res = res
+	return c, nil
+}
+
+// Check runs the program in the interpreter on w and returns an error at the first instruction whose registers no state
+// covers. steps is the number of instructions checked.
+func (c *Claims) Check(ctx context.Context, w *World, packet []byte) (steps int, err error) {
+	env := w.Env()
+	env.Exact = true
+	code, err := lower.Lower(c.prog, WithoutFacts(c.res), env)
+	if err != nil {
+		return 0, err
+	}
+	var bad error
+	frames := make([]frame, isa.MaxFrames+1)
+	exe, err := interp.New(code, interp.Options{Hook: func(h interp.HookState) {
+		if bad != nil {
+			return
+		}
+		steps++
+		if h.Depth >= len(frames) {
+			bad = fmt.Errorf("insn %d: %d frames", h.PC, h.Depth+1)
+			return
+		}
+		// A global function was verified by itself: its frame is the outermost one of its states.
+		f := frame{fp: h.Frame, outer: h.Depth}
+		if h.Depth > 0 && !c.prog.Funcs[c.prog.FuncAt(h.PC)].Global {
+			f.outer = frames[h.Depth-1].outer
+		}
+		frames[h.Depth] = f
+		bad = c.covers(&h, frames)
+	}})
+	if err != nil {
+		return 0, err
+	}
+	_, err = w.Run(ctx, exe, c.prog.Type, packet)
+	if bad != nil {
+		err = bad
+	}
+	return steps, err
+}
+
+// frame is what Check knows of a running function: r10, and the depth of the frame that is 0 in its states.
+type frame struct {
+	fp    uint64
+	outer int
+}
+
+// covers looks for a state that covers the registers which the instruction at h reads.
+func (c *Claims) covers(h *interp.HookState, frames []frame) error {
+	rs := c.reads(h.PC)
+	states := frames[frames[h.Depth].outer:]
+	for k := range c.at[h.PC] {
+		if k.depth == h.Depth-frames[h.Depth].outer && inside(&k, rs, h, states) {
+			return nil
+		}
+	}
+	msg := fmt.Sprintf("insn %d: %s: no state covers", h.PC, isa.AppendText(nil, c.prog.Insns, h.PC, nil))
+	for r := isa.R0; r <= isa.R10; r++ {
+		if rs.Has(r) {
+			msg += fmt.Sprintf(" r%d=%#x", r, h.Regs[r])
+		}
+	}
+	msg += fmt.Sprintf(" at depth %d; states:", h.Depth)
+	n := 0
+	for k := range c.at[h.PC] {
+		if n++; n > 8 {
+			break
+		}
+		msg += fmt.Sprintf("\n  depth %d:", k.depth)
+		i := 0
+		for r := isa.R0; r <= isa.R10 && i < maxReads; r++ {
+			if rs.Has(r) {
+				v := &k.regs[i]
+				msg += fmt.Sprintf(" r%d{known %t scalar %t %s off %d kind %d}", r, v.Known, v.Scalar, v.Value.String(), v.Off, v.Kind)
+				i++
+			}
+		}
+	}
+	return errors.New(msg)
+}
+
+func inside(k *claim, rs isa.RegSet, h *interp.HookState, frames []frame) bool {
+	i := 0
+	for r := isa.R0; r <= isa.R10 && i < maxReads; r++ {
+		if !rs.Has(r) {
+			continue
+		}
+		v, x := &k.regs[i], h.Regs[r]
+		i++
+		switch {
+		case !v.Known: // an argument that a call does not have
+		case v.Scalar:
+			if !v.Value.Contains(x) {
+				return false
+			}
+		case x == 0:
+			if !v.OrNull {
+				return false
+			}
+		case v.Kind == verifier.PtrStack && v.Frame < len(frames):
+			off := x - frames[v.Frame].fp - uint64(int64(v.Off))
+			if !v.Value.Contains(off) {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// WithoutFacts forgets what the proof knows but for the kinds of pointers (loads of packet pointers from a context are
+// not what they look like), the sizes of frames, and which code is dead (dead code need not make sense).
+func WithoutFacts(res *verifier.Result) *verifier.Result {
+	r := *res
+	r.Insns = make([]verifier.InsnFact, len(res.Insns))
+	for i := range r.Insns {
+		r.Insns[i] = verifier.InsnFact{Seen: res.Insns[i].Seen, Ptr: res.Insns[i].Ptr, Map: -1, TailCallIndex: -1}
+	}
+	return &r
+}
