@@ -27,7 +27,7 @@ func movImm(dst uint8, v int64) ir.Insn {
 
 var exit = ir.Insn{Op: ir.Exit}
 
-func exec(t *testing.T, p *ir.Program, opt interp.Options, ctx context.Context, r *rt.Run) (uint64, error) {
+func exec(ctx context.Context, t *testing.T, p *ir.Program, opt interp.Options, r *rt.Run) (uint64, error) {
 	t.Helper()
 	c, err := interp.New(p, opt)
 	if err != nil {
@@ -72,7 +72,7 @@ func TestAccess(t *testing.T) {
 			}
 			p := program(movImm(0, 0), movImm(1, int64(c.addr)), in, exit)
 			p.Regions = regions
-			_, err := exec(t, p, interp.Options{}, nil, r)
+			_, err := exec(context.Background(), t, p, interp.Options{}, r)
 			var f *rt.Fault
 			if want != (err == nil) || err != nil && (!errors.As(err, &f) || f.Insn != 2 || f.Addr != c.addr) {
 				t.Errorf("%v of %d bytes at base%+d: %v, want ok %v", op, c.w, int64(c.addr-base), err, want)
@@ -86,7 +86,7 @@ func TestStack(t *testing.T) {
 	r := rt.Acquire()
 	defer r.Release()
 	for off, want := range map[int32]bool{-8: true, -16: true, -17: false, -24: false, 0: false, -7: false} {
-		_, err := exec(t, program(ir.Insn{Op: ir.Store, W: 8, Dst: 10, Off: off, Flag: ir.FlagImm}, movImm(0, 0), exit), interp.Options{}, nil, r)
+		_, err := exec(context.Background(), t, program(ir.Insn{Op: ir.Store, W: 8, Dst: 10, Off: off, Flag: ir.FlagImm}, movImm(0, 0), exit), interp.Options{}, r)
 		if want != (err == nil) {
 			t.Errorf("r10%+d: %v", off, err)
 		}
@@ -95,7 +95,7 @@ func TestStack(t *testing.T) {
 		ir.Insn{Op: ir.Mov, W: 8, Dst: 1, Src: 10}, ir.Insn{Op: ir.Call, Off: 1, Sub: 1}, ir.Insn{Op: ir.Load, W: 8, Dst: 0, Src: 10, Off: -16}, exit,
 		ir.Insn{Op: ir.Store, W: 8, Dst: 1, Off: -16, Imm: 77, Flag: ir.FlagImm}, movImm(0, 0), exit)
 	p.Funcs = []ir.Func{{End: 4, Stack: 16}, {Start: 4, End: 7, Stack: 0}}
-	if got, err := exec(t, p, interp.Options{}, nil, r); got != 77 || err != nil {
+	if got, err := exec(context.Background(), t, p, interp.Options{}, r); got != 77 || err != nil {
 		t.Error(got, err)
 	}
 }
@@ -104,12 +104,12 @@ func TestBudgetAndCancel(t *testing.T) {
 	r := rt.Acquire()
 	defer r.Release()
 	forever := program(movImm(0, 0), ir.Insn{Op: ir.Yield}, ir.Insn{Op: ir.Jmp, Off: 1})
-	if _, err := exec(t, forever, interp.Options{Budget: 1000}, nil, r); !errors.Is(err, rt.ErrBudget) {
+	if _, err := exec(context.Background(), t, forever, interp.Options{Budget: 1000}, r); !errors.Is(err, rt.ErrBudget) {
 		t.Error(err)
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), time.Millisecond)
 	defer cancel()
-	if _, err := exec(t, forever, interp.Options{}, ctx, r); !errors.Is(err, context.DeadlineExceeded) {
+	if _, err := exec(ctx, t, forever, interp.Options{}, r); !errors.Is(err, context.DeadlineExceeded) {
 		t.Error(err)
 	}
 }
@@ -134,7 +134,7 @@ func TestHook(t *testing.T) {
 			t.Error("frame", h)
 		}
 	}}
-	if v, err := exec(t, p, opt, nil, r); v != 103 || err != nil {
+	if v, err := exec(context.Background(), t, p, opt, r); v != 103 || err != nil {
 		t.Error(v, err)
 	}
 	want := []seen{{3, 0, 0, 0, 2}, {4, 0, 0, 2, 2}, {5, 0, 0, 2, 1}, {3, 0, 0, 2, 1}, {4, 0, 0, 3, 1}, {5, 0, 0, 3, 0},
@@ -151,19 +151,19 @@ func TestHostErrors(t *testing.T) {
 	wrong := errors.New("wrong")
 	fail := rt.Register(func(r *rt.Run, _ *[12]uint64) uint64 { r.Err = wrong; return 0 })
 	defer rt.Unregister(boom)
-	_, err := exec(t, program(ir.Insn{Op: ir.CallHost, Imm: int64(boom)}, exit), interp.Options{}, nil, r)
+	_, err := exec(context.Background(), t, program(ir.Insn{Op: ir.CallHost, Imm: int64(boom)}, exit), interp.Options{}, r)
 	if err == nil || err.Error() != "program p: host function called at instruction 0 panicked: boom" {
 		t.Error(err)
 	}
-	if _, err = exec(t, program(ir.Insn{Op: ir.CallHost, Imm: int64(fail)}, exit), interp.Options{}, nil, r); !errors.Is(err, wrong) {
+	if _, err = exec(context.Background(), t, program(ir.Insn{Op: ir.CallHost, Imm: int64(fail)}, exit), interp.Options{}, r); !errors.Is(err, wrong) {
 		t.Error(err)
 	}
 	r.Err = nil
 	rt.Unregister(fail)
-	if _, err = exec(t, program(ir.Insn{Op: ir.CallHost, Imm: int64(fail)}, exit), interp.Options{}, nil, r); err == nil {
+	if _, err = exec(context.Background(), t, program(ir.Insn{Op: ir.CallHost, Imm: int64(fail)}, exit), interp.Options{}, r); err == nil {
 		t.Error("a host function that is gone was called")
 	}
-	if _, err = exec(t, program(ir.Insn{Op: ir.CallNative, Imm: 4096}, exit), interp.Options{}, nil, r); err == nil {
+	if _, err = exec(context.Background(), t, program(ir.Insn{Op: ir.CallNative, Imm: 4096}, exit), interp.Options{}, r); err == nil {
 		t.Error("machine code was called")
 	}
 }
@@ -179,7 +179,7 @@ func TestAllocations(t *testing.T) {
 		t.Fatal(err)
 	}
 	if n := testing.AllocsPerRun(100, func() {
-		if v, err := c.Exec(nil, r); v != 3 || err != nil {
+		if v, err := c.Exec(context.Background(), r); v != 3 || err != nil {
 			t.Fatal(v, err)
 		}
 	}); n != 0 {

@@ -1,6 +1,7 @@
 package lower_test
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"testing"
@@ -418,7 +419,7 @@ func TestRefusals(t *testing.T) {
 	for src, want := range map[string]string{
 		"call 600\nexit": "program prog: instruction 0: helper 600 is not there",
 		".kfunc long f(long a) unresolved\n call f\nexit": "kfunc f is not registered",
-		"r1 = 5\n call 12\n exit":                           "tail call: which program array is meant is not known",
+		"r1 = 5\n call 12\n exit":                         "tail call: which program array is meant is not known",
 	} {
 		p := parse(t, src)
 		e := env(p)
@@ -472,7 +473,7 @@ func TestLegacyLoads(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got, err := x.Exec(nil, r); got != want || err != nil {
+		if got, err := x.Exec(context.Background(), r); got != want || err != nil {
 			t.Errorf("%s: %#x, %v, want %#x", src, got, err, want)
 		}
 	}

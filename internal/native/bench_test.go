@@ -3,6 +3,7 @@
 package native
 
 import (
+	"context"
 	"testing"
 
 	"github.com/skep-bpf/skep/internal/ir"
@@ -13,7 +14,7 @@ func BenchmarkEnterReturn(b *testing.B) {
 	c := load(b, prog("ret", movImm(0, 42), exit))
 	r := acquire(b)
 	for b.Loop() {
-		c.Exec(nil, r)
+		c.Exec(context.Background(), r)
 	}
 }
 
@@ -38,7 +39,7 @@ func benchCall(b *testing.B, nargs int, call ir.Insn) {
 	c := load(b, prog("calls", in...))
 	r := acquire(b)
 	b.ResetTimer()
-	if _, err := c.Exec(nil, r); err != nil {
+	if _, err := c.Exec(context.Background(), r); err != nil {
 		b.Fatal(err)
 	}
 }
@@ -65,7 +66,7 @@ func BenchmarkRunWithCalls(b *testing.B) {
 			c := load(b, prog("calls", append(in, exit)...))
 			r := acquire(b)
 			for b.Loop() {
-				c.Exec(nil, r)
+				c.Exec(context.Background(), r)
 			}
 		})
 	}

@@ -3,6 +3,7 @@
 package native
 
 import (
+	"context"
 	"errors"
 	"math/rand/v2"
 	"strings"
@@ -377,7 +378,7 @@ func TestTailCalls(t *testing.T) {
 func TestNestedRun(t *testing.T) {
 	inner := load(t, prog("inner", movImm(0, 40), exit))
 	h := rt.Register(func(r *rt.Run, a *[12]uint64) uint64 {
-		v, err := inner.Exec(nil, r.Nested())
+		v, err := inner.Exec(context.Background(), r.Nested())
 		if err != nil {
 			r.Err = err
 		}
@@ -385,7 +386,7 @@ func TestNestedRun(t *testing.T) {
 	})
 	defer rt.Unregister(h)
 	c := load(t, prog("outer", movImm(6, 1000), movImm(1, 2), ir.Insn{Op: ir.CallHost, Imm: int64(h), Sub: 1}, add(0, 6), exit))
-	if got, err := c.Exec(nil, acquire(t)); got != 1042 || err != nil {
+	if got, err := c.Exec(context.Background(), acquire(t)); got != 1042 || err != nil {
 		t.Fatal(got, err)
 	}
 }
@@ -413,7 +414,7 @@ func TestRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	var f *rt.Fault
-	if _, err := ic.Exec(nil, acquire(t)); !errors.As(err, &f) {
+	if _, err := ic.Exec(context.Background(), acquire(t)); !errors.As(err, &f) {
 		t.Error(err)
 	}
 }

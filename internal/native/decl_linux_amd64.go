@@ -9,7 +9,7 @@ func enter(b *block)
 // stubs returns the addresses that generated code calls to leave, and the one where a fault continues.
 func stubs() (host, many, yieldAt, faultAt uintptr)
 
-var stubHost, stubMany, stubYield, stubFault = stubs()
+var stubHost, stubMany, stubYield, stubFault = stubs() //lint:ignore U1000 stubFault is read by the signal handler
 
 // cpuid returns what the processor says of itself (Intel SDM volume 2, CPUID).
 func cpuid(leaf, sub uint32) (bx, cx uint32)

@@ -3,6 +3,7 @@
 package native
 
 import (
+	"context"
 	"encoding/binary"
 	"errors"
 	"flag"
@@ -53,7 +54,7 @@ func (b *bench) exec(x rt.Executable, in *[words]uint64) (o outcome) {
 		binary.LittleEndian.PutUint64(b.mem.Bytes()[8*i:], v)
 	}
 	b.run.Ctx, b.run.CtxLen, b.run.Err = b.mem.Addr(), 8*words, nil
-	ret, err := x.Exec(nil, b.run)
+	ret, err := x.Exec(context.Background(), b.run)
 	if o.ret = ret; err != nil {
 		o.err = "error"
 		var f *rt.Fault
@@ -258,7 +259,6 @@ func TestBranches(t *testing.T) {
 				in = append(in, x)
 			}
 			b.compareAll(progs, in...)
-			progs = progs[:0]
 			for _, r := range [][2]uint8{{0, 1}, {1, 0}, {2, 8}, {8, 2}, {3, 3}} {
 				p := around("jreg", mark(ir.Insn{Op: ir.Jcc, Sub: cond, W: w, Dst: r[0], Src: r[1]})...)
 				b.compareAll([]*ir.Program{p}, pairs(r[0], r[1])...)

@@ -40,7 +40,7 @@ func acquire(t testing.TB) *rt.Run {
 
 func TestReturn(t *testing.T) {
 	c := load(t, prog("ret", movImm(0, 42), exit))
-	got, err := c.Exec(nil, acquire(t))
+	got, err := c.Exec(context.Background(), acquire(t))
 	if got != 42 || err != nil {
 		t.Fatal(got, err)
 	}
@@ -65,7 +65,7 @@ func TestHostCall(t *testing.T) {
 		want -= uint64(i * i)
 	}
 	in = append(in, movImm(6, 1), ir.Insn{Op: ir.CallHost, Imm: int64(h), Sub: 12}, ir.Insn{Op: ir.Add, W: 8, Dst: 0, Src: 6}, exit)
-	got, err := load(t, prog("host", in...)).Exec(nil, acquire(t))
+	got, err := load(t, prog("host", in...)).Exec(context.Background(), acquire(t))
 	if got != want+1 || err != nil {
 		t.Fatal(got, want, err)
 	}
@@ -78,11 +78,11 @@ func TestHostPanicAndError(t *testing.T) {
 	defer rt.Unregister(boom)
 	defer rt.Unregister(fail)
 	r := rt.Acquire()
-	_, err := load(t, prog("boom", ir.Insn{Op: ir.CallHost, Imm: int64(boom), PC: 7}, exit)).Exec(nil, r)
+	_, err := load(t, prog("boom", ir.Insn{Op: ir.CallHost, Imm: int64(boom), PC: 7}, exit)).Exec(context.Background(), r)
 	if err == nil || err.Error() != "program boom: host function called at instruction 7 panicked: boom" {
 		t.Error(err)
 	}
-	if _, err = load(t, prog("fail", ir.Insn{Op: ir.CallHost, Imm: int64(fail)}, exit)).Exec(nil, r); !errors.Is(err, wrong) {
+	if _, err = load(t, prog("fail", ir.Insn{Op: ir.CallHost, Imm: int64(fail)}, exit)).Exec(context.Background(), r); !errors.Is(err, wrong) {
 		t.Error(err)
 	}
 	r.Release()
@@ -92,7 +92,7 @@ func TestFault(t *testing.T) {
 	c := load(t, prog("wild", movImm(1, 0x1230), ir.Insn{Op: ir.Load, W: 8, Dst: 0, Src: 1, Off: 4, PC: 5}, exit))
 	r := acquire(t)
 	for range 100 {
-		_, err := c.Exec(nil, r)
+		_, err := c.Exec(context.Background(), r)
 		var f *rt.Fault
 		if !errors.As(err, &f) || f.Insn != 5 || f.Addr != 0x1234 || f.Program != "wild" {
 			t.Fatal(err)
@@ -107,7 +107,7 @@ func TestFault(t *testing.T) {
 		}()
 		*p = 1
 	}()
-	if _, err := load(t, prog("trap", ir.Insn{Op: ir.Trap, PC: 3})).Exec(nil, r); err == nil {
+	if _, err := load(t, prog("trap", ir.Insn{Op: ir.Trap, PC: 3})).Exec(context.Background(), r); err == nil {
 		t.Error("no fault")
 	}
 }
@@ -124,7 +124,7 @@ func loop(name string, n int64) *ir.Program {
 
 func TestLoop(t *testing.T) {
 	const n = 100_000_000
-	got, err := load(t, loop("loop", n)).Exec(nil, acquire(t))
+	got, err := load(t, loop("loop", n)).Exec(context.Background(), acquire(t))
 	if got != n*(n+1)/2 || err != nil {
 		t.Fatal(got, err)
 	}

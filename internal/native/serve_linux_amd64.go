@@ -58,6 +58,8 @@ var owners [maxStacks]owner
 
 // dispatch serves one exit of the program on b: enter calls it on the goroutine's stack. It leaves in b.exit whether the
 // program goes on.
+//
+//lint:ignore U1000 called by enter, in tramp_amd64.s
 func dispatch(b *block) {
 	o := &owners[b.id]
 	if b.exit == exitYield {

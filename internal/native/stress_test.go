@@ -126,7 +126,7 @@ func (s *stress) host(r *rt.Run, a *[12]uint64) uint64 {
 			runtime.GC()
 		}
 	case 4:
-		if v, err := s.inner.Exec(nil, r.Nested()); v != 40 || err != nil {
+		if v, err := s.inner.Exec(context.Background(), r.Nested()); v != 40 || err != nil {
 			s.t.Error("nested:", v, err)
 		}
 	}
@@ -167,7 +167,7 @@ func (s *stress) one(b *bench, r *rand.Rand) {
 		}
 		s.cancels.Add(1)
 	case k < 20:
-		if _, err := s.wild.Exec(nil, b.run); err == nil {
+		if _, err := s.wild.Exec(context.Background(), b.run); err == nil {
 			s.t.Error("no fault")
 		}
 		s.faults.Add(1)
@@ -235,7 +235,7 @@ func (s *stress) collect() {
 			return
 		}
 		r := rt.Acquire()
-		if v, err := c[0].Exec(nil, r); v != 7 || err != nil {
+		if v, err := c[0].Exec(context.Background(), r); v != 7 || err != nil {
 			s.t.Error("short-lived:", v, err)
 		}
 		r.Release()

@@ -1,8 +1,6 @@
 package amd64
 
 import (
-	"math/bits"
-
 	"github.com/skep-bpf/skep/internal/abi"
 )
 
@@ -113,14 +111,6 @@ func (f *frame) depth() int {
 	return d
 }
 
-// savedSet returns the saved registers as a set.
-func (f *frame) savedSet() (s uint16) {
-	for _, r := range f.saved {
-		s |= 1 << r
-	}
-	return s
-}
-
 // outSlot returns where outgoing argument n >= 7 is stored, from the base that encodes shorter.
 func (f *frame) outSlot(n int) mem {
 	off := abi.AMD64.Args[n-1].Caller
@@ -197,6 +187,3 @@ func (f *frame) epilogueSize() int {
 	f.epilogue(&a)
 	return len(a.buf)
 }
-
-// regCount returns the number of registers in a set.
-func regCount(set uint16) int { return bits.OnesCount16(set) }

@@ -121,7 +121,10 @@ func checkLayout(t *testing.T, k needs) bool {
 	var a asm
 	f.prologue(&a)
 	m.run(t, a.buf)
-	bad := func(what string) bool { t.Errorf("%+v: %+v: %s (rsp %d, rbp %d)", k, f, what, m.rsp, m.rbp); return false }
+	bad := func(what string) bool {
+		t.Errorf("%+v: %+v: %s (rsp %d, rbp %d)", k, f, what, m.rsp, m.rbp)
+		return false
+	}
 
 	out := int64(abi.AMD64.Outgoing(k.out))
 	base := m.rbp // end of the BPF stack
