@@ -335,12 +335,14 @@ func (m *machine) special(in *ir.Insn) {
 }
 
 func (m *machine) lookup(in *ir.Insn) {
-	key := m.regs[in.Src]
-	if !m.access(key, 4, false) {
-		return
+	i := uint64(uint32(m.regs[in.Src]))
+	if !in.KeyInReg() {
+		if !m.access(m.regs[in.Src], 4, false) {
+			return
+		}
+		i = load(m.regs[in.Src], 4)
 	}
 	mp := &m.code.prog.Maps[in.Off]
-	i := load(key, 4)
 	m.regs[0] = 0
 	if i < uint64(mp.MaxEntries) {
 		m.regs[0] = mp.Base + i*uint64(mp.Stride)

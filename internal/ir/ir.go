@@ -27,18 +27,21 @@ const (
 	FlagSigned
 	// FlagFetch: an atomic operation puts the old value into Src.
 	FlagFetch
-	// FlagConst: a lookup's key is known; it is in Imm's upper half.
-	FlagConst
+	// FlagKeyReg: a lookup's key is the lower half of Src itself.
+	FlagKeyReg
 )
 
-// Imm reports whether the second operand is the immediate.
+// UseImm reports whether the second operand is the immediate.
 func (in *Insn) UseImm() bool { return in.Flag&FlagImm != 0 }
 
-// Signed, Fetch and ConstKey report the other flags.
+// Signed reports FlagSigned.
 func (in *Insn) Signed() bool { return in.Flag&FlagSigned != 0 }
 
 // Fetch reports FlagFetch.
 func (in *Insn) Fetch() bool { return in.Flag&FlagFetch != 0 }
+
+// KeyInReg reports FlagKeyReg.
+func (in *Insn) KeyInReg() bool { return in.Flag&FlagKeyReg != 0 }
 
 // Op says what an instruction does. Operations of width 4 work on the lower halves and zero the upper half of Dst.
 type Op uint8
@@ -116,6 +119,7 @@ const (
 	ArgExt
 
 	// r0 = the address of the value in array map Off (index into Program.Maps) for the key at Src (r2), 0 if out of range.
+	// FlagKeyReg: the key is Src.
 	ArrayLookup
 	// r0 = the slot number of this run.
 	CPU

@@ -72,11 +72,7 @@ func (l *lowerer) arrayLookup(m int32) bool {
 		l.emit(ir.Insn{Op: ir.ArrayLookup, Off: m, Src: 2})
 		return true
 	}
-	o := ir.Insn{Op: ir.Mov, W: 8, Flag: ir.FlagImm}
-	if fact.ConstKey < mp.MaxEntries {
-		o.Imm = int64(mp.Base + uint64(fact.ConstKey)*uint64(mp.Stride))
-	}
-	l.emit(o)
+	l.emit(constLookup(mp, fact.ConstKey, 0))
 	return true
 }
 

@@ -2,25 +2,71 @@ package lower
 
 import "github.com/skep-bpf/skep/internal/ir"
 
-// eliminate drops computations whose result nobody reads (the map pointer of an inlined lookup, for example) and jumps
-// to the next instruction.
+// eliminate makes the program smaller without changing what it does: jumps go where they end up, code that nothing
+// reaches goes, computations whose result nobody reads go (the map pointer of an inlined lookup, for example).
 func eliminate(p *ir.Program) {
-	var live []ir.RegSet
+	for i := range p.Funcs {
+		thread(p, &p.Funcs[i])
+	}
 	to := make([]int32, len(p.Insns)+1)
-	for round := 0; round < 4; round++ { // a chain of dead computations goes one link a round
+	keep := make([]bool, len(p.Insns))
+	for i := range p.Funcs {
+		reach(p, &p.Funcs[i], keep)
+	}
+	compact(p, to, func(i int) bool { return !keep[i] })
+	var live []ir.RegSet
+	for range maxRounds {
 		live = ir.LiveOut(p, live)
-		n := int32(0)
-		for i := range p.Insns {
-			to[i] = n
-			if !droppable(&p.Insns[i], live[i], i) {
-				n++
-			}
-		}
-		if int(n) == len(p.Insns) {
+		if !compact(p, to, func(i int) bool { return droppable(&p.Insns[i], live[i], i) }) {
 			return
 		}
-		to[len(p.Insns)] = n
-		compact(p, to)
+	}
+}
+
+// maxRounds bounds the search for dead computations: a chain of them goes one link a round.
+const maxRounds = 4
+
+// thread makes jumps to jumps go to the end of the chain, and jumps to an exit exits.
+func thread(p *ir.Program, f *ir.Func) {
+	for i := f.Start; i < f.End; i++ {
+		in := &p.Insns[i]
+		if !in.Op.HasTarget() {
+			continue
+		}
+		for range maxRounds { // a chain may be a circle
+			t := &p.Insns[in.Off]
+			if t.Op != ir.Jmp {
+				break
+			}
+			in.Off = t.Off
+		}
+		if in.Op == ir.Jmp && p.Insns[in.Off].Op == ir.Exit {
+			*in = ir.Insn{Op: ir.Exit, PC: in.PC}
+		}
+	}
+}
+
+// reach marks what can be reached from the start of a function.
+func reach(p *ir.Program, f *ir.Func, seen []bool) {
+	work := []int{f.Start}
+	for len(work) > 0 {
+		i := work[len(work)-1]
+		work = work[:len(work)-1]
+		for i < f.End && !seen[i] {
+			seen[i] = true
+			in := &p.Insns[i]
+			switch {
+			case in.Op == ir.Jmp:
+				i = int(in.Off)
+				continue
+			case in.Op == ir.Exit, in.Op == ir.Trap:
+				i = f.End
+				continue
+			case in.Op.HasTarget():
+				work = append(work, int(in.Off))
+			}
+			i++
+		}
 	}
 }
 
@@ -34,8 +80,20 @@ func droppable(in *ir.Insn, live ir.RegSet, i int) bool {
 	return false
 }
 
-// compact removes the instructions i with to[i] == to[i+1] and moves every other to to[i].
-func compact(p *ir.Program, to []int32) {
+// compact removes the instructions for which drop holds and reports whether there were any. to is room for where each
+// instruction goes.
+func compact(p *ir.Program, to []int32, drop func(i int) bool) bool {
+	n := int32(0)
+	for i := range p.Insns {
+		to[i] = n
+		if !drop(i) {
+			n++
+		}
+	}
+	to[len(p.Insns)] = n
+	if int(n) == len(p.Insns) {
+		return false
+	}
 	for i := range p.Insns {
 		in := p.Insns[i]
 		if to[i] == to[i+1] {
@@ -50,5 +108,6 @@ func compact(p *ir.Program, to []int32) {
 		f := &p.Funcs[i]
 		f.Start, f.End = int(to[f.Start]), int(to[f.End])
 	}
-	p.Insns = p.Insns[:to[len(p.Insns)]]
+	p.Insns = p.Insns[:n]
+	return true
 }

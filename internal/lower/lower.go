@@ -33,6 +33,7 @@ func Lower(p *program.Program, res *verifier.Result, env *Env) (*ir.Program, err
 	if err := l.slots(); err != nil {
 		return nil, err
 	}
+	l.short = !env.Exact && short(p, res)
 	l.markLive()
 	l.at = make([]int32, len(p.Insns)+1)
 	l.markTargets()
@@ -43,6 +44,7 @@ func Lower(p *program.Program, res *verifier.Result, env *Env) (*ir.Program, err
 	}
 	l.patch()
 	if !env.Exact {
+		keys(l.out)
 		eliminate(l.out)
 	}
 	if err := ir.Check(l.out); err != nil {
@@ -65,6 +67,7 @@ type lowerer struct {
 	outs   []uint8 // per function: outgoing stack slots
 	err    error
 	pc     int
+	short  bool // a run takes so few instructions that it needs no yield points
 }
 
 const (
@@ -134,6 +137,25 @@ func (l *lowerer) slots() error {
 	return nil
 }
 
+// shortRun is the number of instructions that a run may take without passing a yield point: some tens of microseconds.
+const shortRun = 50_000
+
+// short reports whether the proof bounds every run by shortRun instructions. The verifier walks each round of a loop,
+// and stops walking only where it has walked on from such a state before and come to an end; so no run is longer than
+// the whole walk. That does not hold where a function is proven apart from its callers, for callbacks, and for
+// may_goto, which ends loops at run time.
+func short(p *program.Program, res *verifier.Result) bool {
+	if res == nil || res.Stats.Processed == 0 || res.Stats.Processed > shortRun || len(res.Funcs) < len(p.Funcs) {
+		return false
+	}
+	for i := range p.Funcs {
+		if i > 0 && p.Funcs[i].Global || res.Funcs[i].IsCallback || res.Funcs[i].UsesMayGoto {
+			return false
+		}
+	}
+	return true
+}
+
 // markLive decides which slots are emitted: those the proof walked, or all.
 func (l *lowerer) markLive() {
 	l.live = make([]bool, len(l.p.Insns))
@@ -194,7 +216,7 @@ func (l *lowerer) function(i int) error {
 		l.pc = pc
 		l.at[pc] = int32(len(l.out.Insns))
 		if l.live[pc] {
-			if l.target[pc]&isLoopHead != 0 {
+			if l.target[pc]&isLoopHead != 0 && !l.short {
 				l.emit(ir.Insn{Op: ir.Yield})
 			}
 			l.insn(in)

@@ -200,7 +200,9 @@ func TestKfuncs(t *testing.T) {
 
 const lookup = `
 .map values array 4 20 10
-	*(u32 *)(r10 - 4) = 3
+	r6 = *(u32 *)(r1 + 0)
+	*(u32 *)(r10 - 4) = KEY
+	*(u64 *)(r10 - 16) = 1
 	r2 = r10
 	r2 += -4
 	r1 = map[values] ll
@@ -212,53 +214,94 @@ out:
 `
 
 func TestArrayLookup(t *testing.T) {
-	p := parse(t, lookup)
+	p := parse(t, strings.Replace(lookup, "KEY", "r6", 1))
 	res := proof(p)
-	res.Insns[5].Map = 0
+	const call = 7
+	res.Insns[call].Map = 0
 	got, err := lower.Lower(p, res, env(p))
+	if err != nil || !got.Insns[3].KeyInReg() || got.Insns[3].Src != 6 {
+		t.Error("the key is not taken from r6")
+	}
 	check(t, got, err, `
 		func 0 stack=0 in=0 out=0
-		0: store32 [r10-4] = 0x3
-		1: mov64 r2, r10
-		2: add64 r2, -0x4
+		0: r6 = load32 [r1+0] signed=false
+		1: store32 [r10-4] = r6
+		2: store64 [r10-16] = 0x1
 		3: array_lookup map0
 		4: if64 r0 cond0 0x0 jmp 6
 		5: r0 = load64 [r0+0] signed=false
 		6: exit`)
 
-	res.Insns[5].HasConstKey, res.Insns[5].ConstKey = true, 3
-	got, err = lower.Lower(p, res, env(p))
-	check(t, got, err, `
+	found := `
 		func 0 stack=0 in=0 out=0
-		0: store32 [r10-4] = 0x3
-		1: mov64 r0, 0x200048
-		2: if64 r0 cond0 0x0 jmp 4
-		3: r0 = load64 [r0+0] signed=false
-		4: exit`)
-
-	res.Insns[5].ConstKey = 10
-	if got, err = lower.Lower(p, res, env(p)); err != nil || got.Insns[1].Imm != 0 {
-		t.Error(got, err)
+		0: r6 = load32 [r1+0] signed=false
+		1: store32 [r10-4] = KEY
+		2: store64 [r10-16] = 0x1
+		3: mov64 r0, 0x200048
+		4: r0 = load64 [r0+0] signed=false
+		5: exit`
+	missing := `
+		func 0 stack=0 in=0 out=0
+		0: r6 = load32 [r1+0] signed=false
+		1: store32 [r10-4] = KEY
+		2: store64 [r10-16] = 0x1
+		3: mov64 r0, 0x0
+		4: exit`
+	for key, want := range map[uint32]string{3: found, 10: missing} {
+		res.Insns[call].HasConstKey, res.Insns[call].ConstKey = true, key
+		got, err = lower.Lower(p, res, env(p))
+		check(t, got, err, strings.Replace(want, "KEY", "r6", 1))
+		res.Insns[call].HasConstKey = false
+		q := parse(t, strings.Replace(lookup, "KEY", fmt.Sprint(key), 1)) // without the fact: the store tells
+		got, err = lower.Lower(q, res, env(q))
+		check(t, got, err, strings.Replace(want, "KEY", fmt.Sprintf("%#x", key), 1))
 	}
 
 	e := env(p)
 	e.Exact = true // nothing may be dropped, but the lookup is still one
-	if got, err = lower.Lower(p, res, e); err != nil || len(got.Insns) != 8 {
+	if got, err = lower.Lower(p, res, e); err != nil || len(got.Insns) != 10 || got.Insns[6].KeyInReg() {
 		t.Error(show(got), err)
 	}
 
-	res.Insns[5].Map = -1 // several maps come here
+	res.Insns[call].Map = -1 // several maps come here
 	got, err = lower.Lower(p, res, env(p))
 	check(t, got, err, `
 		func 0 stack=0 in=0 out=0
-		0: store32 [r10-4] = 0x3
-		1: mov64 r2, r10
-		2: add64 r2, -0x4
-		3: mov64 r1, 0x100000
-		4: call_host 0x3e9 args=5
-		5: if64 r0 cond0 0x0 jmp 7
-		6: r0 = load64 [r0+0] signed=false
-		7: exit`)
+		0: r6 = load32 [r1+0] signed=false
+		1: store32 [r10-4] = r6
+		2: store64 [r10-16] = 0x1
+		3: mov64 r2, r10
+		4: add64 r2, -0x4
+		5: mov64 r1, 0x100000
+		6: call_host 0x3e9 args=5
+		7: if64 r0 cond0 0x0 jmp 9
+		8: r0 = load64 [r0+0] signed=false
+		9: exit`)
+}
+
+// TestKeyNotPlain: where something between store and lookup may change the key, it is read from memory.
+func TestKeyNotPlain(t *testing.T) {
+	for _, between := range []string{
+		"r6 = 5", "*(u8 *)(r10 - 2) = 1", "*(u64 *)(r10 - 8) = 1", "*(u32 *)(r7 + 0) = 1", "lock *(u32 *)(r10 - 4) += r6", "call 7",
+		"if r6 == 3 goto +0", "*(u16 *)(r10 - 4) = 1",
+	} {
+		p := parse(t, strings.Replace(strings.Replace(lookup, "KEY", "r6", 1), "r2 = r10", between+"\n\tr2 = r10", 1))
+		res := proof(p)
+		for pc := range p.Insns {
+			if p.Insns[pc].IsHelperCall() && p.Insns[pc].Imm == 1 {
+				res.Insns[pc].Map = 0
+			}
+		}
+		got, err := lower.Lower(p, res, env(p))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, in := range got.Insns {
+			if in.Op == ir.ArrayLookup && in.KeyInReg() {
+				t.Errorf("%s: the key is taken from a register", between)
+			}
+		}
+	}
 }
 
 // TestFacts: dead code goes, decided branches are folded, functions nobody calls vanish.
@@ -342,7 +385,14 @@ again:
 out:
 	exit
 `)
-	got, err := lower.Lower(p, proof(p), env(p))
+	res := proof(p)
+	res.Stats.Processed = 100 // the whole walk was short: no yield points
+	got, err := lower.Lower(p, res, env(p))
+	if err != nil || strings.Contains(show(got), "yield") {
+		t.Error(show(got), err)
+	}
+	res.Stats.Processed = 100_000
+	got, err = lower.Lower(p, res, env(p))
 	check(t, got, err, `
 		func 0 stack=0 in=0 out=0
 		0: mov64 r0, 0x0

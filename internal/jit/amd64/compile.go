@@ -397,10 +397,41 @@ func (c *compiler) arg(in *ir.Insn) {
 // lookup appends r0 = address of an array's value for the key at Src, 0 if it is out of range.
 func (c *compiler) lookup(in *ir.Insn) {
 	m := &c.p.Maps[in.Off]
-	c.load(4, r10, at(regs[in.Src], 0))
+	switch {
+	case !in.KeyInReg():
+		c.load(4, r10, at(regs[in.Src], 0))
+	default:
+		c.mov(4, r10, regs[in.Src])
+	}
 	c.movImm(rax, 0)
 	c.aluImm(aluCMP, 4, r10, int32(m.MaxEntries))
-	out := c.skip(ccAE)
+	// A null check behind the lookup has the same outcome as the range check.
+	n := c.next(1)
+	if n != nil && (n.Op != ir.Jcc || n.Dst != 0 || n.W != 8 || !n.UseImm() || n.Imm != 0 || n.Sub != ir.EQ && n.Sub != ir.NE) {
+		n = nil
+	}
+	if n != nil && n.Sub == ir.EQ {
+		c.jump(ccAE, insnTarget(n.Off))
+		c.elementAddress(m)
+		c.take(1)
+		return
+	}
+	if n == nil {
+		out := c.skip(ccAE)
+		c.elementAddress(m)
+		c.land(out)
+		return
+	}
+	out := c.label() // not a skip: the jump between may be shortened
+	c.jump(ccAE, out)
+	c.elementAddress(m)
+	c.jump(ccJ, insnTarget(n.Off))
+	c.bind(out)
+	c.take(1)
+}
+
+// elementAddress appends rax = address of the value with index r10, which is in range.
+func (c *compiler) elementAddress(m *ir.Map) {
 	scale, scaled := uint8(0), uint64(m.MaxEntries)*uint64(m.Stride)
 	switch {
 	case m.MaxEntries == 1:
@@ -431,7 +462,6 @@ func (c *compiler) lookup(in *ir.Insn) {
 		}
 		c.alu(aluADD, 8, rax, r10)
 	}
-	c.land(out)
 }
 
 // tailCall appends a tail call through a program array: its index is r3. Where it cannot go it falls through with every
