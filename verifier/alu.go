@@ -253,21 +253,35 @@ func (e *env) adjustScalar(in isa.Insn, dst, src *reg) error {
 			return err
 		}
 	}
-	self := in.SrcIsReg() && in.Src == in.Dst
-	k, isConst := src.Known(false)
+	link, off := linkAfter(in, dst, src)
 	dst.ALU(op, src.Scalar, is32)
 	dst.precise = dst.precise || e.opt.ExactStates
-	if op == isa.AluADD && !is32 && dst.id != 0 && isConst && !self {
-		if dst.id&addConst != 0 || k > 1<<31-1 {
-			dst.clearID()
-		} else {
-			dst.id |= addConst
-			dst.off = int32(k)
-		}
-		return nil
-	}
-	dst.clearID()
+	dst.id, dst.off = link, off
 	return nil
+}
+
+// linkAfter returns the id and distance that dst has after dst op src: a sum with a constant stays linked to the number
+// it was made from, once. A 32-bit sum does only if the number has no upper half.
+func linkAfter(in isa.Insn, dst, src *reg) (id uint32, off int32) {
+	op, is32 := in.AluOp(), in.Class() == isa.ClassALU
+	k, isConst := src.Known(is32)
+	if op != isa.AluADD && op != isa.AluSUB || dst.id == 0 || dst.id&addConst != 0 || !isConst || in.SrcIsReg() && in.Src == in.Dst {
+		return 0, 0
+	}
+	n, flag := int64(k), uint32(addConst64)
+	if is32 {
+		if !dst.fits(32) {
+			return 0, 0
+		}
+		n, flag = int64(int32(k)), addConst32
+	}
+	if op == isa.AluSUB {
+		n = -n
+	}
+	if n != int64(int32(n)) || n == -1<<31 && op == isa.AluSUB {
+		return 0, 0
+	}
+	return dst.id | flag, int32(n)
 }
 
 // maybeFork splits the path where a mask that is 0 or all ones meets a constant (maybe_fork_scalars).

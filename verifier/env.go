@@ -118,7 +118,7 @@ func (e *env) verify() error {
 		return err
 	}
 	for _, step := range []func() error{
-		e.checkInsns, e.checkJumps, e.resolveFuncs, e.checkMaps, e.checkCFG, e.findLive, e.checkMain, e.checkGlobals,
+		e.checkJumps, e.checkInsns, e.resolveFuncs, e.checkMaps, e.checkCFG, e.findLive, e.checkMain, e.checkGlobals,
 		e.checkDepth, e.checkStackArgs,
 	} {
 		if err := step(); err != nil {

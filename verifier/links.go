@@ -30,7 +30,8 @@ func (s *state) reg(p place) *reg {
 	return &s.frames[p.frame].regs[p.index]
 }
 
-// collectLinked notes where the scalars of one id live; what does not fit loses its link (collect_linked_regs).
+// collectLinked notes where the scalars of one id live, dead registers left out; what does not fit loses its link
+// (collect_linked_regs).
 func (e *env) collectLinked(st *state, id uint32, links *linkedRegs) {
 	id &^= addConst
 	add := func(r *reg, p place) {
@@ -47,7 +48,7 @@ func (e *env) collectLinked(st *state, id uint32, links *linkedRegs) {
 	for i := st.cur; i >= 0; i-- {
 		fr := st.frames[i]
 		for j := range fr.regs {
-			if j != int(isa.R10) {
+			if j != int(isa.R10) && e.liveAt(st, e.insn, i, j) {
 				add(&fr.regs[j], place{uint8(i), uint8(j), false})
 			}
 		}
@@ -66,20 +67,28 @@ func (e *env) syncLinked(st *state, known *reg, links *linkedRegs) {
 		if r == known || r.typ != scalarValue || r.id&^addConst != known.id&^addConst {
 			continue
 		}
-		if r.id&addConst == 0 && known.id&addConst == 0 || r.off == known.off {
+		if both := (r.id | known.id) & addConst; both == addConst {
+			continue // sums of different widths: neither follows from the other
+		} else if both == 0 || r.id == known.id && r.off == known.off {
 			*r = *known
 			continue
+		} else {
+			follow(r, known, both == addConst32)
 		}
-		id, off := r.id, r.off
-		delta := int64(0)
-		if id&addConst != 0 {
-			delta = int64(off)
-		}
-		if known.id&addConst != 0 {
-			delta -= int64(known.off)
-		}
-		*r = *known
-		r.id, r.off = id, off
-		r.ALU(isa.AluADD, scalar.Const(uint64(delta)), false)
 	}
+}
+
+// follow makes r what it is as a sum of the linked number with a constant, where known is another such sum.
+func follow(r, known *reg, is32 bool) {
+	delta := int64(0)
+	if r.id&addConst != 0 {
+		delta = int64(r.off)
+	}
+	if known.id&addConst != 0 {
+		delta -= int64(known.off)
+	}
+	id, off := r.id, r.off
+	*r = *known
+	r.id, r.off = id, off
+	r.ALU(isa.AluADD, scalar.Const(uint64(delta)), is32)
 }

@@ -14,6 +14,8 @@ func (e *env) usesDefs(pc int) (use, def uint16) {
 	switch {
 	case in.IsExit():
 		use |= 1 << isa.R0
+	case in.Class() == isa.ClassLD && !in.IsLdImm64():
+		return 1<<isa.R10 - 1, 0 // legacy packet loads: everything may matter, as the kernel has it
 	case in.IsPseudoCall():
 		use |= argRegs
 	case in.IsKfuncCall():

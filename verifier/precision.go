@@ -206,12 +206,29 @@ func (e *env) forcePrecise(st *state) {
 		e.log.printf("mark_precise: frame%d: falling back to forcing all scalars precise\n", st.cur)
 	}
 	for st = st.parent; st != nil; st = st.parent {
-		st.eachReg(func(r *reg) {
-			if r.typ == scalarValue {
-				r.precise = true
+		for f := 0; f <= st.cur; f++ {
+			fr := st.frames[f]
+			for i := range fr.regs {
+				if e.force(&fr.regs[i]) {
+					e.log.printf("force_precise: frame%d: forcing %s to be precise\n", f, regMask(1<<i))
+				}
 			}
-		})
+			for i := range fr.stack {
+				if fr.stack[i].isSpill() && e.force(&fr.stack[i].spilled) {
+					e.log.printf("force_precise: frame%d: forcing fp%d to be precise\n", f, -8*(i+1))
+				}
+			}
+		}
 	}
+}
+
+// force marks a scalar that is not marked yet, and reports whether that is worth a line in the log.
+func (e *env) force(r *reg) bool {
+	if r.typ != scalarValue || r.precise {
+		return false
+	}
+	r.precise = true
+	return e.log.all()
 }
 
 // forgetPrecise takes the marks off a state that becomes a checkpoint: what follows decides them anew
@@ -231,6 +248,9 @@ func (e *env) forgetPrecise(st *state) {
 // it on this path.
 func (e *env) traceInsn(idx, next int, h *histEntry) error {
 	in := e.prog.Insns[idx]
+	if in.Op == 0 {
+		return nil // the second slot of a 64-bit immediate load is no instruction
+	}
 	bt := &e.bt
 	if e.log.all() {
 		e.log.printf("mark_precise: frame%d: regs=%s stack=%s before %d: ", bt.frame, regMask(bt.regs[bt.frame]), stackMask(bt.stack[bt.frame]), idx)
@@ -356,7 +376,9 @@ func traceLD(bt *backtrack, in isa.Insn, idx, next int) error {
 		return nil
 	}
 	// legacy packet load: sets r0; its failing branch leaves the function
-	bt.clear(isa.R0)
+	if bt.has(isa.R0) {
+		return errImprecise{}
+	}
 	if next != idx+1 {
 		return bt.enter()
 	}

@@ -34,9 +34,6 @@ func (e *env) visited(pc int) (bool, error) {
 		add = true
 	}
 	list := e.seen[pc]
-	if n := len(list); n > e.maxStates {
-		e.maxStates = n
-	}
 	for i := len(list) - 1; i >= 0; i-- {
 		old := list[i]
 		hit, err := e.covers(pc, old, cur)
@@ -55,6 +52,7 @@ func (e *env) visited(pc int) (bool, error) {
 		}
 		e.evict(pc, i, old)
 	}
+	e.maxStates = max(e.maxStates, len(list))
 	if !add {
 		return false, nil
 	}
@@ -280,11 +278,13 @@ func (e *env) markRead(f, spi int) {
 }
 
 // isLive reports whether operand i of frame f can be read from where s stands. Stack arguments always count as live.
-func (e *env) isLive(s *state, f, i int) bool {
+func (e *env) isLive(s *state, f, i int) bool { return e.liveAt(s, s.insn, f, i) }
+
+// liveAt is isLive for a state whose innermost frame stands at pc.
+func (e *env) liveAt(s *state, pc, f, i int) bool {
 	if i >= int(isa.R10) {
 		return true
 	}
-	pc := s.insn
 	if f < s.cur {
 		// an outer frame goes on behind its call; what the call itself reads was read already
 		pc = int(s.frames[f+1].callsite)
@@ -366,10 +366,7 @@ func (e *env) scalarSafe(old, cur *reg, level exactness) bool {
 	if !old.precise && level == byMarks {
 		return true
 	}
-	switch {
-	case old.id&addConst != 0 && cur.id&addConst == 0,
-		old.id != 0 && old.id&addConst == 0 && cur.id&addConst != 0,
-		old.id&addConst != 0 && old.off != cur.off:
+	if old.id != 0 && old.id&addConst != cur.id&addConst || old.id&addConst != 0 && old.off != cur.off {
 		return false
 	}
 	return e.idmap.sameScalar(old.id, cur.id) && old.Covers(&cur.Scalar)

@@ -26,8 +26,13 @@ type reg struct {
 	precise bool
 }
 
-// addConst marks an id whose register differs from the linked ones by the constant in off (BPF_ADD_CONST).
-const addConst = 1 << 31
+// addConst64 and addConst32 mark an id whose register differs from the linked ones by the constant in off, added with 64
+// or with 32 bits (BPF_ADD_CONST64, BPF_ADD_CONST32).
+const (
+	addConst64 = 1 << 31
+	addConst32 = 1 << 30
+	addConst   = addConst64 | addConst32
+)
 
 // Ranges of a packet pointer that was compared with the packet's end and found wanting.
 const (
