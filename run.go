@@ -20,9 +20,10 @@ import (
 // frame is the memory of one run: context and packet. There is one for each CPU slot and depth of nesting, made when
 // first needed and kept.
 type frame struct {
-	ctx    *offheap.Region
-	pkt    *offheap.Region
-	packet rt.Packet
+	ctx       *offheap.Region
+	pkt       *offheap.Region
+	packet    rt.Packet
+	noIngress bool // XDP: the caller named no interface
 }
 
 // Sizes in bytes.

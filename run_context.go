@@ -97,6 +97,7 @@ func (p *Program) setUpXDP(r *rt.Run, f *frame, opts *ebpf.RunOptions) error {
 		case get32(b[mdDataMeta:]) != 0:
 			return invalid("context: data_meta is %d, must be 0", get32(b[mdDataMeta:]))
 		case uint64(end) != uint64(len(opts.Data)):
+			// Since 6.18 the kernel puts what lies behind data_end into fragments, which do not exist here.
 			return invalid("context: data_end is %d, Data has %d bytes", end, len(opts.Data))
 		case uint64(meta) > uint64(end) || meta > maxMeta || meta%mdMetaMultiple != 0:
 			return invalid("context: data is %d, no valid length of metadata", meta)
@@ -113,7 +114,8 @@ func (p *Program) setUpXDP(r *rt.Run, f *frame, opts *ebpf.RunOptions) error {
 	f.packet.XDP, f.packet.NetOff = true, ethHeader
 	f.packet.Data += uintptr(meta)
 	f.packet.End = max(f.packet.Head+frameSize-tailroom, f.packet.DataEnd)
-	if get32(b[mdIngress:]) == 0 {
+	clear(f.pkt.Bytes()[:headroom-meta]) // what an earlier run left there is not this one's to see
+	if f.noIngress = get32(b[mdIngress:]) == 0; f.noIngress {
 		put32(b[mdIngress:], loopback)
 	}
 	f.putPointers()
@@ -126,8 +128,8 @@ func finishXDP(_ *Program, _ *rt.Run, f *frame, opts *ebpf.RunOptions, out *[]by
 	put32(b[mdDataEnd:], uint32(k.DataEnd-k.Meta))
 	put32(b[mdDataMeta:], 0)
 	if opts.ContextOut != nil {
-		// What the caller did not give comes back as zero.
-		if opts.Context == nil {
+		// Whence the packet came stays as the caller had it.
+		if f.noIngress {
 			put32(b[mdIngress:], 0)
 		}
 		if err := storeContext(b[:mdSize], opts); err != nil {

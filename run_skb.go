@@ -43,12 +43,12 @@ const (
 	ethP8023       = 0x0001
 	ethP8022       = 0x0004
 	pktHost        = 0
-	pktBroadcast   = 1
 	pktMulticast   = 2
 	pktOtherHost   = 3
 	ipv4SrcOff     = 12
 	ipv4DstOff     = 16
 	ipv4HeaderSize = 20
+	ipv6HeaderSize = 40
 )
 
 // span is a range of bytes of the context.
@@ -70,6 +70,9 @@ func (p *Program) setUpSKB(r *rt.Run, f *frame, opts *ebpf.RunOptions) error {
 	if len(opts.Data) < ethHeader || len(opts.Data) > maxPacket {
 		return invalid("packet of %d bytes, %s programs take %d to %d", len(opts.Data), p.prog.Type, ethHeader, maxPacket)
 	}
+	if err := checkIPHeader(opts.Data); err != nil {
+		return err
+	}
 	b := f.ctx.Bytes()
 	given, err := loadContext(b, opts, skbSize)
 	if err != nil {
@@ -83,7 +86,7 @@ func (p *Program) setUpSKB(r *rt.Run, f *frame, opts *ebpf.RunOptions) error {
 		f.packet.NetOff = 0
 	}
 	length := uint32(f.packet.DataEnd - f.packet.Data)
-	if given {
+	if given || opts.ContextOut != nil {
 		if err := checkSKB(b, length); err != nil {
 			return err
 		}
@@ -94,6 +97,22 @@ func (p *Program) setUpSKB(r *rt.Run, f *frame, opts *ebpf.RunOptions) error {
 		put32(b[skbIfIndex:], loopback)
 	}
 	f.putPointers()
+	return nil
+}
+
+// checkIPHeader refuses packets that say they are IP and are too short for its header.
+func checkIPHeader(pkt []byte) error {
+	n := len(pkt) - ethHeader
+	switch binary.BigEndian.Uint16(pkt[12:]) {
+	case ethPIP:
+		if n < ipv4HeaderSize {
+			return invalid("packet of %d bytes is too short for its IPv4 header", len(pkt))
+		}
+	case ethPIPv6:
+		if n < ipv6HeaderSize {
+			return invalid("packet of %d bytes is too short for its IPv6 header", len(pkt))
+		}
+	}
 	return nil
 }
 
@@ -137,27 +156,19 @@ func fillFromEthernet(b, pkt []byte) {
 	switch {
 	case proto == ethPIP:
 		put32(b[skbFamily:], afINET)
-		if len(payload) >= ipv4HeaderSize {
-			copy(b[skbLocalIP4:skbLocalIP4+4], payload[ipv4SrcOff:])
-			copy(b[skbRemoteIP4:skbRemoteIP4+4], payload[ipv4DstOff:])
-		}
+		copy(b[skbLocalIP4:skbLocalIP4+4], payload[ipv4SrcOff:])
+		copy(b[skbRemoteIP4:skbRemoteIP4+4], payload[ipv4DstOff:])
 	case proto == ethPIPv6:
 		put32(b[skbFamily:], afINET6)
 	}
 }
 
-// pktType compares the destination with the loopback interface's address, which is all zeros.
+// pktType compares the destination with the loopback interface's address, which is all zeros. Its broadcast address is too,
+// so that the usual one counts as multicast.
 func pktType(dst []byte) uint32 {
-	zero, ones := true, true
-	for _, c := range dst {
-		zero = zero && c == 0
-		ones = ones && c == 0xff
-	}
 	switch {
-	case zero:
+	case [6]byte(dst) == [6]byte{}:
 		return pktHost
-	case ones:
-		return pktBroadcast
 	case dst[0]&1 != 0:
 		return pktMulticast
 	}

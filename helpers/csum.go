@@ -3,7 +3,6 @@ package helpers
 import (
 	"encoding/binary"
 
-	"github.com/skep-bpf/skep/internal/errno"
 	"github.com/skep-bpf/skep/internal/rt"
 	"github.com/skep-bpf/skep/verifier"
 )
@@ -22,9 +21,6 @@ var _ = define(Helper{Proto: proto{
 // csumDiff returns the 16-bit sum of what replaces from by to, on top of a seed.
 func csumDiff(_ *rt.Run, a *[12]uint64) uint64 {
 	nFrom, nTo, seed := uint32(a[1]), uint32(a[3]), uint32(a[4])
-	if (nFrom|nTo)&3 != 0 {
-		return errno.EINVAL.R0()
-	}
 	switch {
 	case nFrom != 0 && nTo != 0:
 		seed = sub32(partial(rt.Mem(a[2], int(nTo)), seed), partial(rt.Mem(a[0], int(nFrom)), 0))
@@ -36,11 +32,16 @@ func csumDiff(_ *rt.Run, a *[12]uint64) uint64 {
 	return uint64(fold32(seed))
 }
 
-// partial adds the words of b, whose length is a multiple of 4, to sum (csum_partial).
+// partial adds the words of b to sum (csum_partial); a rest of less than a word is filled with zeros.
 func partial(b []byte, sum uint32) uint32 {
 	s := uint64(sum)
 	for ; len(b) >= 4; b = b[4:] {
 		s += uint64(binary.NativeEndian.Uint32(b))
+	}
+	if len(b) > 0 {
+		var w [4]byte
+		copy(w[:], b)
+		s += uint64(binary.NativeEndian.Uint32(w[:]))
 	}
 	for s>>32 != 0 {
 		s = s&0xffffffff + s>>32

@@ -2,12 +2,10 @@ package main
 
 import (
 	"bytes"
-	"context"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"os"
-	"os/signal"
 	"strings"
 
 	"github.com/cilium/ebpf"
@@ -164,9 +162,4 @@ func readHex(s string) ([]byte, error) {
 		return nil, fmt.Errorf("not hexadecimal: %w", err)
 	}
 	return b, nil
-}
-
-// interruptible returns a context that ends with an interrupt from the keyboard.
-func interruptible() (context.Context, context.CancelFunc) {
-	return signal.NotifyContext(context.Background(), os.Interrupt)
 }

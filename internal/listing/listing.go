@@ -66,7 +66,7 @@ func (l *lister) insn(pc int) {
 			fmt.Fprintln(l.w, s)
 		}
 	}
-	if s := l.p.LineAt(pc); s != l.line {
+	if s := l.p.LineAt(pc); !sameLine(s, l.line) {
 		l.line = s
 		if s != nil && strings.TrimSpace(s.Text) != "" {
 			fmt.Fprintf(l.w, "; %s @ %s:%d\n", strings.TrimSpace(s.Text), base(s.File), s.Number)
@@ -77,6 +77,14 @@ func (l *lister) insn(pc int) {
 	for _, s := range l.lines[pc] {
 		fmt.Fprintln(l.w, s)
 	}
+}
+
+// sameLine compares source lines; their columns do not matter here.
+func sameLine(a, b *program.Line) bool {
+	if a == nil || b == nil {
+		return a == b
+	}
+	return a.Number == b.Number && a.File == b.File
 }
 
 func base(file string) string { return file[strings.LastIndexByte(file, '/')+1:] }
