@@ -192,6 +192,7 @@ var argTypes = map[ArgKind][]regType{
 	ArgUninitMapValue:  memTypes,
 	ArgMem:             memTypes,
 	ArgUninitMem:       memTypes,
+	ArgWriteMem:        memTypes,
 	ArgFixedMem:        memTypes,
 	ArgFixedUninitMem:  memTypes,
 	ArgConstSize:       {scalarValue},
@@ -240,7 +241,7 @@ func expectedTypes(kind ArgKind, want []regType, release bool) string {
 
 // writesArg reports whether a helper may write the memory of such an argument.
 func writesArg(k ArgKind) bool {
-	return k == ArgUninitMapValue || k == ArgUninitMem || k == ArgFixedUninitMem
+	return k == ArgUninitMapValue || k == ArgUninitMem || k == ArgFixedUninitMem || k == ArgWriteMem
 }
 
 // argOffset checks that a pointer passed on is moved only as far as its type allows (check_func_arg_reg_off).
@@ -296,7 +297,7 @@ func (e *env) useArg(op int, a *HelperArg, null bool, m *callMeta) error {
 	case ArgConstSize, ArgConstSizeOrZero:
 		prev := &m.proto.Args[op-2]
 		w := accessKind(writesArg(prev.Kind))
-		return e.sizeArg(op, op-1, w, a.Kind == ArgConstSizeOrZero, bool(w), m)
+		return e.sizeArg(op, op-1, w, a.Kind == ArgConstSizeOrZero, bool(w) && prev.Kind != ArgWriteMem, m)
 	case ArgConstAllocSize:
 		if !r.Var.IsConst() {
 			return e.reject(CodeType, "R%d is not a known constant'", op)
