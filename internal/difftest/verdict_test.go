@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/cilium/ebpf"
+
 	"github.com/skep-bpf/skep/helpers"
 	"github.com/skep-bpf/skep/internal/kernel"
 	"github.com/skep-bpf/skep/internal/progen"
@@ -32,7 +34,7 @@ func judge(p *program.Program, level uint32) (v Verdict, err error) {
 	if err != nil {
 		return v, err
 	}
-	res, err := verifier.Verify(p, verifier.Options{Helpers: helpers.Proto, LogLevel: level | verifier.LogStats})
+	res, err := verifier.Verify(p, verifier.Options{Helpers: helpers.Proto, LogLevel: level | verifier.LogStats, CPUs: ebpf.MustPossibleCPU()})
 	v.Ours = err == nil
 	var rejected *verifier.Error
 	switch {
