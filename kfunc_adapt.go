@@ -36,10 +36,16 @@ func (f *kfunc) adapt(proto *btf.FuncProto, result lower.Ext) (rt.Func, error) {
 	if err != nil {
 		return nil, fmt.Errorf("kfunc %s: %w\n\tthe program declares: %s\n\tthe Go function is:   %s", f.name, err, cProto(f.name, proto), t)
 	}
-	if call := plainCall(f.fn); call != nil && allWide(words) {
-		return call, nil
-	}
 	res := resultOf(t, result)
+	if allWide(words) && res.kind == resultInt && res.ext.Bytes == 8 {
+		fn := f.fn
+		if callable(t, len(words)) {
+			fn = asWords(fn, len(words)) // signed ones too
+		}
+		if call := plainCall(fn); call != nil {
+			return call, nil
+		}
+	}
 	if callable(t, len(words)) {
 		return wordCall(f.fn, words, res), nil
 	}

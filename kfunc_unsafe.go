@@ -110,6 +110,42 @@ func wordCall(fn any, words []word, res result) rt.Func {
 	}
 }
 
+// asWords returns a function of n words and a word as result as one of n uint64; fn itself if n is too large. The
+// preconditions are wordCall's.
+func asWords(fn any, n int) any {
+	type w = uint64
+	p := unsafe.Pointer(&(*[2]unsafe.Pointer)(unsafe.Pointer(&fn))[1])
+	switch n {
+	case 0:
+		return *(*func() w)(p)
+	case 1:
+		return *(*func(w) w)(p)
+	case 2:
+		return *(*func(w, w) w)(p)
+	case 3:
+		return *(*func(w, w, w) w)(p)
+	case 4:
+		return *(*func(w, w, w, w) w)(p)
+	case 5:
+		return *(*func(w, w, w, w, w) w)(p)
+	case 6:
+		return *(*func(w, w, w, w, w, w) w)(p)
+	case 7:
+		return *(*func(w, w, w, w, w, w, w) w)(p)
+	case 8:
+		return *(*func(w, w, w, w, w, w, w, w) w)(p)
+	case 9:
+		return *(*func(w, w, w, w, w, w, w, w, w) w)(p)
+	case 10:
+		return *(*func(w, w, w, w, w, w, w, w, w, w) w)(p)
+	case 11:
+		return *(*func(w, w, w, w, w, w, w, w, w, w, w) w)(p)
+	case 12:
+		return *(*func(w, w, w, w, w, w, w, w, w, w, w, w) w)(p)
+	}
+	return fn
+}
+
 // callWords calls code, a Go function value, with n words.
 func callWords(code unsafe.Pointer, n int, a *[maxWords]uint64) uint64 {
 	type w = uint64
