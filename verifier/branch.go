@@ -332,8 +332,8 @@ func markPktEnd(r *reg, beyond bool) {
 // checkMayGoto walks on, with the jump taken first as the kernel does it: falling through waits, widened so that the
 // loop comes to an end.
 func (e *env) checkMayGoto(in isa.Insn) error {
-	if in.Op != isa.ClassJMP|isa.JmpJCOND || in.Src != 0 || in.Dst != 0 || in.Imm != 0 || in.Off == 0 {
-		return e.reject(CodeBadInsn, "invalid may_goto off %d imm %d", in.Off, in.Imm)
+	if in.Op != isa.ClassJMP|isa.JmpJCOND || in.Src != 0 || in.Dst != 0 || in.Imm != 0 {
+		return e.reject(CodeBadInsn, "invalid may_goto imm %d", in.Imm)
 	}
 	e.aux[e.insn].always, e.aux[e.insn].never = true, true
 	var before *state

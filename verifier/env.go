@@ -26,7 +26,7 @@ type env struct {
 
 	st      *state // the state being walked
 	stack   []pending
-	seen    [][]*state // checkpoints by instruction
+	seen    [][]*state // checkpoints, see bucket
 	insn    int
 	prev    int
 	histTop *histEntry // the entry of the current instruction, if it has one

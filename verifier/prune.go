@@ -33,9 +33,13 @@ func (e *env) visited(pc int) (bool, error) {
 	if e.jumps-e.prevJumps >= 2 && e.processed-e.prevProcessed >= 8 {
 		add = true
 	}
-	list := e.seen[pc]
+	b := e.bucket(pc, cur)
+	list := e.seen[b]
 	for i := len(list) - 1; i >= 0; i-- {
 		old := list[i]
+		if old.insn != pc {
+			continue
+		}
 		hit, err := e.covers(pc, old, cur)
 		if err != nil {
 			return false, err
@@ -50,7 +54,7 @@ func (e *env) visited(pc int) (bool, error) {
 		if add {
 			old.misses++
 		}
-		e.evict(pc, i, old)
+		e.evict(b, i, old)
 	}
 	e.maxStates = max(e.maxStates, len(list))
 	if !add {
@@ -60,19 +64,25 @@ func (e *env) visited(pc int) (bool, error) {
 	return false, nil
 }
 
+// bucket returns where checkpoints at instruction pc, in a function called from where st's innermost one was, are kept.
+// Which states share a list decides when new ones are made, so the hash is the kernel's (explored_state).
+func (e *env) bucket(pc int, st *state) int {
+	return int((uint32(pc) ^ uint32(st.fr().callsite)) % uint32(len(e.seen)))
+}
+
 const flagTestStateFreq = 1 << 3 // BPF_F_TEST_STATE_FREQ
 
 // evict drops a checkpoint that seldom covers anything from the list; descendants may still refer to it.
-func (e *env) evict(pc, i int, old *state) {
+func (e *env) evict(bucket, i int, old *state) {
 	n := 3
-	if e.aux[pc].force && old.branches > 0 {
+	if e.aux[old.insn].force && old.branches > 0 {
 		n = 64
 	}
 	if old.misses <= old.hits*n+n {
 		return
 	}
-	list := e.seen[pc]
-	e.seen[pc] = append(list[:i:i], list[i+1:]...)
+	list := e.seen[bucket]
+	e.seen[bucket] = append(list[:i:i], list[i+1:]...)
 	e.states--
 }
 
@@ -201,7 +211,8 @@ func (e *env) checkpoint(pc int) {
 	cur.parent, cur.first, cur.hist = s, pc, cur.hist[:0]
 	cur.depth = s.depth + 1
 	cur.exactOnly = false
-	e.seen[pc] = append(e.seen[pc], s)
+	b := e.bucket(pc, s)
+	e.seen[b] = append(e.seen[b], s)
 }
 
 // finishPath counts the current path as walked in every checkpoint above it (update_branch_counts).
@@ -215,9 +226,9 @@ func (e *env) finishPath() {
 
 // entryBefore finds an unfinished checkpoint at pc with the same callers, made before cur (find_prev_entry).
 func (e *env) entryBefore(cur *state, pc int) *state {
-	list := e.seen[pc]
+	list := e.seen[e.bucket(pc, cur)]
 	for i := len(list) - 1; i >= 0; i-- {
-		if s := list[i]; s.branches > 0 && s.depth < cur.depth && sameCallers(s, cur) {
+		if s := list[i]; s.insn == pc && s.branches > 0 && s.depth < cur.depth && sameCallers(s, cur) {
 			return s
 		}
 	}
