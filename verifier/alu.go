@@ -64,8 +64,11 @@ func (e *env) checkUnary(in isa.Insn) error {
 		return nil
 	}
 	// to little-endian only cuts on the machines skep knows; to big-endian and bswap turn the bytes around
-	dst.ByteSwap(int(in.Imm)/8, in.Class() == isa.ClassALU64 || in.SrcIsReg())
-	dst.clearID()
+	swap := in.Class() == isa.ClassALU64 || in.SrcIsReg()
+	dst.ByteSwap(int(in.Imm)/8, swap)
+	if swap || in.Imm != 64 {
+		dst.clearID()
+	}
 	return nil
 }
 

@@ -206,7 +206,7 @@ func (e *env) finishError(err error, start time.Time) error {
 		out.Insn = -1
 	}
 	if e.log.level != 0 {
-		e.printStats(&out.Stats)
+		e.printStats(&out.Stats, false)
 	}
 	out.Log = e.log.String()
 	return out
@@ -230,7 +230,7 @@ func (e *env) finish(start time.Time) *Result {
 			HasTailCall: f.tailCall, TailCallReachable: f.tailReach, IsCallback: f.callback, UsesMayGoto: f.mayGoto})
 	}
 	if e.log.level != 0 {
-		e.printStats(&res.Stats)
+		e.printStats(&res.Stats, true)
 	}
 	res.Log = e.log.String()
 	return res

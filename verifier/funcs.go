@@ -395,12 +395,12 @@ func (e *env) entryArg(r *reg, a argInfo) {
 		setPtr(r, ptrToCtx)
 	case argMem:
 		setPtr(r, ptrToMem)
+		r.aux = int32(a.size)
 		if a.nullable {
 			r.typ |= maybeNull
+			e.idGen++
+			r.id = e.idGen
 		}
-		r.aux = int32(a.size)
-		e.idGen++
-		r.id = e.idGen
 	}
 }
 

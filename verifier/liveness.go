@@ -30,10 +30,10 @@ func (e *env) usesDefs(pc int) (use, def uint16) {
 	return use &^ (1 << isa.R10), def
 }
 
-// helperArgs returns how many arguments helper id takes; five if it is unknown.
+// helperArgs returns how many arguments helper id takes; five if the program does not have it.
 func (e *env) helperArgs(id int32) int {
 	h := e.helper(id)
-	if h == nil {
+	if h == nil || !h.For(e.prog.Type) {
 		return 5
 	}
 	n := 5

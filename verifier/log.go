@@ -261,14 +261,16 @@ func (e *env) printLine(pc int, prefix string) {
 func baseName(l *program.Line) string { return l.File[strings.LastIndexByte(l.File, '/')+1:] }
 
 // printStats writes the closing lines (print_verification_stats).
-func (e *env) printStats(s *Stats) {
+func (e *env) printStats(s *Stats, accepted bool) {
 	if e.log.level&LogStats != 0 {
 		e.log.printf("verification time %d usec\nstack depth ", s.Time.Microseconds())
+		plus := ""
 		for i, d := range s.StackDepth {
-			if i > 0 {
-				e.log.printf("+")
+			if accepted && !e.facts[e.prog.Funcs[i].Start].Seen {
+				continue // the kernel has removed the function by now
 			}
-			e.log.printf("%d", d)
+			e.log.printf("%s%d", plus, d)
+			plus = "+"
 		}
 		e.log.printf("\n")
 	}

@@ -51,7 +51,7 @@ func (e *env) checkInsns() error {
 // knownOpcode reports whether some instruction has this opcode, whatever its other fields.
 func knownOpcode(op uint8) bool {
 	for _, off := range [...]int16{0, 1, 8, 16, 32} {
-		for _, imm := range [...]int32{0, 16, 32, 64, isa.AtomicADD} {
+		for _, imm := range [...]int32{0, 16, 32, 64, isa.AtomicLoadAcq} {
 			if (isa.Insn{Op: op, Off: off, Imm: imm}).Info().Kind != isa.KindInvalid {
 				return true
 			}
@@ -176,7 +176,7 @@ func (e *env) resolveFuncs() error {
 			e.insn = i
 			t := e.callTarget(i)
 			if t < 0 {
-				return e.reject(CodeControlFlow, "invalid insn idx %d: no function starts at %d", i, i+int(in.Imm)+1)
+				return e.reject(CodeControlFlow, "call to invalid destination")
 			}
 			info.calls = append(info.calls, t)
 		}

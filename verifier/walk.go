@@ -43,7 +43,6 @@ func (e *env) resetSeen() {
 		}
 		e.seen[i] = nil
 	}
-	e.states = 0
 }
 
 // initFrame makes a new function invocation: nothing is initialised but the frame pointer.
