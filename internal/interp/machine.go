@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"sync"
 
 	"github.com/skep-bpf/skep/internal/abi"
@@ -72,6 +73,8 @@ func (c *Code) exec(ctx context.Context, r *rt.Run) (uint64, error) {
 			return 0, fmt.Errorf("program %s: interpreter stack: %w", c.prog.Name, err)
 		}
 		m.stack = s
+		// The pool forgets machines when memory is collected.
+		runtime.AddCleanup(m, func(s *offheap.Region) { _ = s.Free() }, s)
 	}
 	m.run, m.ctx, m.depth, m.tails, m.err = r, ctx, 0, 0, nil
 	m.budget, m.bounded = c.opt.Budget, c.opt.Budget > 0
