@@ -55,7 +55,7 @@ func (g *generator) function(id int) *function {
 	} else {
 		f.slots = 1 + g.r.IntN(6)
 		n = 1 + g.r.IntN(8)
-		f.arguments(p.args)
+		f.arguments(p)
 	}
 	f.budget = 4 * n
 	for r := isa.R6; r <= isa.R9; r++ {
@@ -71,9 +71,15 @@ func (g *generator) function(id int) *function {
 	return f
 }
 
-// arguments takes the parameters of the function: some are kept in registers, all enter r6.
-func (f *function) arguments(n int) {
+// arguments takes the parameters of the function: some are kept in registers, all enter r6. A pointer is used at once,
+// and by a global function only after a check for null.
+func (f *function) arguments(p *proto) {
+	n := p.args
 	f.st.regs = 1<<(min(n, isa.MaxRegArgs)+1) - 2
+	if p.ptr {
+		f.st.regs &^= 1 << isa.R1
+		defer f.usePointer(p.global)
+	}
 	for i := isa.MaxRegArgs; i < n; i++ {
 		// Loads of stack arguments come first in a function.
 		r := []isa.Reg{isa.R0, isa.R7, isa.R8, isa.R9}[f.r.IntN(4)]
@@ -85,6 +91,21 @@ func (f *function) arguments(n int) {
 		} else {
 			f.emit(aluReg(isa.ClassALU64|isa.AluXOR, isa.R6, r), aluImm(isa.ClassALU64|isa.AluMUL, isa.R6, 31))
 		}
+	}
+}
+
+func (f *function) usePointer(orNull bool) {
+	out := -1
+	if orNull {
+		out = f.jump(isa.Insn{Op: isa.ClassJMP | isa.JmpJEQ, Dst: isa.R1})
+	}
+	before := f.st
+	unlock := f.lock(isa.R1)
+	f.accesses(isa.R1, 16, memStack)
+	unlock()
+	if orNull {
+		f.land(out)
+		f.st.meet(before)
 	}
 }
 

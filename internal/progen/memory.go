@@ -15,10 +15,10 @@ const (
 // compilers bound an index.
 func (f *function) bounded(t isa.Reg, limit int32) {
 	unlock := f.lock(t)
-	src := f.number()
-	unlock()
-	f.emit(movReg(t, src))
-	switch f.r.IntN(5) {
+	defer unlock()
+	f.emit(movReg(t, f.number()))
+	f.st.regs &^= 1 << t
+	switch f.r.IntN(10) {
 	case 0, 1:
 		f.emit(aluImm(isa.ClassALU64|isa.AluAND, t, limit))
 	case 2:
@@ -33,6 +33,36 @@ func (f *function) bounded(t isa.Reg, limit int32) {
 			n++
 		}
 		f.emit(aluImm(isa.ClassALU64|isa.AluRSH, t, 64-n))
+	case 5: // a check of the low half, which is then extended
+		ok := f.jump(isa.Insn{Op: isa.ClassJMP32 | isa.JmpJLT, Dst: t, Imm: limit + 1})
+		f.emit(aluImm(isa.ClassALU|isa.AluMOV, t, 0))
+		f.land(ok)
+		f.emit(aluReg(isa.ClassALU|isa.AluMOV, t, t))
+	case 6: // two signed checks
+		low := f.jump(isa.Insn{Op: isa.ClassJMP | isa.JmpJSLT, Dst: t})
+		ok := f.jump(isa.Insn{Op: isa.ClassJMP | isa.JmpJSLE, Dst: t, Imm: limit})
+		f.land(low)
+		f.emit(aluImm(isa.ClassALU64|isa.AluMOV, t, limit))
+		f.land(ok)
+	case 7: // a check of a copy bounds the original
+		u := f.temp(t)
+		f.emit(movReg(u, t))
+		ok := f.jump(isa.Insn{Op: isa.ClassJMP | isa.JmpJLE, Dst: u, Imm: limit})
+		f.emit(aluImm(isa.ClassALU64|isa.AluMOV, t, 1))
+		f.land(ok)
+	case 9: // a check of a sum does, too; it wraps where the original does not, which the mask takes care of
+		u := f.temp(t)
+		f.emit(movReg(u, t), aluImm(isa.ClassALU64|isa.AluADD, u, 1))
+		ok := f.jump(isa.Insn{Op: isa.ClassJMP | isa.JmpJLE, Dst: u, Imm: limit + 1})
+		f.emit(aluImm(isa.ClassALU64|isa.AluMOV, t, 1))
+		f.land(ok)
+		f.emit(aluImm(isa.ClassALU64|isa.AluAND, t, limit))
+	case 8: // through the stack
+		off := int16(-8 * (f.slots + 2))
+		f.emit(aluImm(isa.ClassALU64|isa.AluAND, t, limit),
+			isa.Insn{Op: isa.ClassSTX | isa.ModeMEM | isa.SizeDW, Dst: isa.R10, Src: t, Off: off},
+			aluImm(isa.ClassALU64|isa.AluMOV, t, -1),
+			isa.Insn{Op: isa.ClassLDX | isa.ModeMEM | isa.SizeW, Dst: t, Src: isa.R10, Off: off})
 	}
 }
 
@@ -93,6 +123,18 @@ func (f *function) access(base isa.Reg, room int, kind memKind) {
 // atomic emits an atomic operation on the aligned word that in addresses.
 func (f *function) atomic(in isa.Insn, size uint8) {
 	in.Op = isa.ClassSTX | isa.ModeATOMIC | size
+	switch f.r.IntN(8) {
+	case 0:
+		in.Src, in.Imm = f.number(), isa.AtomicStoreRel
+		f.emit(in)
+		return
+	case 1:
+		d := f.target()
+		in.Src, in.Dst, in.Imm = in.Dst, d, isa.AtomicLoadAcq
+		f.emit(in)
+		f.st.regs |= 1 << d
+		return
+	}
 	ops := []int32{isa.AtomicADD, isa.AtomicOR, isa.AtomicAND, isa.AtomicXOR}
 	switch f.r.IntN(4) {
 	case 0:
@@ -235,13 +277,6 @@ func (f *function) mapCall(m int, helper int32, key int16) {
 		isa.Insn{Op: isa.ClassJMP | isa.JmpCALL, Imm: helper})
 	f.st.regs &^= scratch
 }
-
-// Helper numbers.
-const (
-	mapLookup = 1
-	mapUpdate = 2
-	mapDelete = 3
-)
 
 // lookup looks a key up and uses the value if there is one.
 func (f *function) lookup() {

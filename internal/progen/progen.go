@@ -152,7 +152,8 @@ type generator struct {
 // proto is the shape of a function: function 0 is the main one, a function calls only those after it.
 type proto struct {
 	name   string
-	args   int // numbers of 64 bits
+	args   int  // numbers of 64 bits
+	ptr    bool // the first argument is the address of 16 bytes
 	global bool
 	start  int
 }
@@ -168,6 +169,7 @@ func (g *generator) prototypes() {
 		}
 		// Global functions of more than five parameters do not exist.
 		p.global = p.args <= 5 && g.r.IntN(3) == 0
+		p.ptr = p.args > 0 && g.r.IntN(3) == 0
 		g.protos = append(g.protos, p)
 	}
 }
@@ -187,7 +189,13 @@ func (g *generator) btf(i int) *btf.Func {
 		t.Params = []btf.FuncParam{{Name: "ctx", Type: ctx}}
 	} else {
 		for n := range p.args {
-			t.Params = append(t.Params, btf.FuncParam{Name: fmt.Sprintf("a%d", n+1), Type: g.u64})
+			param := btf.FuncParam{Name: fmt.Sprintf("a%d", n+1), Type: g.u64}
+			if n == 0 && p.ptr {
+				param.Type = &btf.Pointer{Target: &btf.Struct{Name: "pair", Size: 16, Members: []btf.Member{
+					{Name: "a", Type: g.u64}, {Name: "b", Type: g.u64, Offset: 64},
+				}}}
+			}
+			t.Params = append(t.Params, param)
 		}
 	}
 	linkage := btf.StaticFunc

@@ -25,12 +25,16 @@ func (f *function) statement() {
 		f.loop()
 	case n < 76:
 		f.packet()
-	case n < 84:
+	case n < 83:
 		f.lookup()
-	case n < 88:
+	case n < 87:
 		f.write()
-	case n < 94:
+	case n < 93:
 		f.call()
+	case n < 95:
+		f.loadBytes()
+	case n < 97:
+		f.laterLookup()
 	default:
 		f.pointerSlot()
 	}
@@ -186,6 +190,12 @@ func (f *function) loop() {
 	unlock := f.lock(c)
 	f.loops++
 	top := len(f.insns)
+	leave := -1
+	if f.r.IntN(5) == 0 {
+		// The loop ends before may_goto's budget does: it only makes the verifier walk another way.
+		leave = f.jump(isa.Insn{Op: isa.ClassJMP | isa.JmpJCOND})
+	}
+	before := f.st
 	f.block(3)
 	f.loops--
 	unlock()
@@ -196,6 +206,10 @@ func (f *function) loop() {
 	}
 	back.Off = int16(top - len(f.insns) - 1)
 	f.emit(back)
+	if leave >= 0 {
+		f.land(leave)
+		f.st.meet(before)
+	}
 }
 
 // call emits a call of a later function with numbers as arguments.
@@ -214,7 +228,12 @@ func (f *function) call() {
 			f.emit(isa.Insn{Op: isa.ClassSTX | isa.ModeMEM | isa.SizeDW, Dst: isa.RParams, Src: f.number(), Off: off})
 		}
 	}
-	for i := 1; i <= min(n, isa.MaxRegArgs); i++ {
+	first := 1
+	if f.protos[callee].ptr {
+		f.pointerArgument()
+		first = 2
+	}
+	for i := first; i <= min(n, isa.MaxRegArgs); i++ {
 		r := isa.Reg(i)
 		if f.st.regs>>r&1 == 0 || f.r.IntN(2) == 0 {
 			if src := f.callee(); f.r.IntN(3) != 0 && src != 0 {
@@ -231,6 +250,22 @@ func (f *function) call() {
 	if t := f.target(); t >= isa.R6 {
 		f.emit(aluReg(isa.ClassALU64|isa.AluADD, t, isa.R0))
 	}
+}
+
+// pointerArgument puts the address of 16 initialised bytes into r1: of the stack, or of a map's value.
+func (f *function) pointerArgument() {
+	if f.r.IntN(3) == 0 {
+		f.emit(isa.Insn{Op: ldImm64, Dst: isa.R1, Src: isa.PseudoMapValue, Imm: MapOut}, isa.Insn{Imm: 96})
+	} else {
+		for slot := range 2 {
+			if f.st.stack[slot] != 0xff {
+				f.emit(isa.Insn{Op: isa.ClassST | isa.ModeMEM | isa.SizeDW, Dst: isa.R10, Off: int16(-8 * (slot + 1)), Imm: immediate(f.r)})
+				f.st.stack[slot] = 0xff
+			}
+		}
+		f.emit(movReg(isa.R1, isa.R10), aluImm(isa.ClassALU64|isa.AluADD, isa.R1, -16))
+	}
+	f.st.regs &^= 1 << isa.R1
 }
 
 // callee returns one of r6..r9 that holds a number, 0 if none does.
