@@ -227,8 +227,57 @@ func matchBytes(proto *btf.FuncProto, i int) error {
 	return nil
 }
 
+// isSizeParam reports whether a parameter is a length by its name, or, since compilers leave the names of declarations out,
+// could be one.
 func isSizeParam(p btf.FuncParam) bool {
+	if p.Name == "" {
+		_, err := extOf(p.Type)
+		_, isPtr := btf.UnderlyingType(p.Type).(*btf.Pointer)
+		return err == nil && !isPtr
+	}
 	return strings.HasSuffix(p.Name, "__sz") || strings.HasSuffix(p.Name, "__szk")
+}
+
+// nameLengths returns the prototype with names for the lengths that a Go function's []byte parameters stand for. Where the
+// function does not fit, which matchParam will say, it stops.
+func nameLengths(fn *btf.Func, proto *btf.FuncProto, t reflect.Type) *btf.Func {
+	named := &btf.FuncProto{Return: proto.Return, Params: append([]btf.FuncParam(nil), proto.Params...)}
+	changed := false
+	for i, c := 0, 0; i < t.NumIn(); i++ {
+		switch p := t.In(i); {
+		case p == callerType:
+			continue
+		case p == bytesType:
+			if c+1 < len(named.Params) && named.Params[c+1].Name == "" {
+				named.Params[c].Name = fmt.Sprintf("mem%d", c+1)
+				named.Params[c+1].Name = fmt.Sprintf("mem%d__sz", c+1)
+				changed = true
+			}
+			c += 2
+		default:
+			c++
+		}
+	}
+	if !changed {
+		return fn
+	}
+	return &btf.Func{Name: fn.Name, Type: named, Linkage: fn.Linkage, Tags: fn.Tags}
+}
+
+// sameProto reports how two prototypes differ as far as calls go.
+func sameProto(a, b *btf.FuncProto) error {
+	if len(a.Params) != len(b.Params) {
+		return fmt.Errorf("%d and %d parameters", len(b.Params), len(a.Params))
+	}
+	for i := range a.Params {
+		if x, y := cType(a.Params[i].Type), cType(b.Params[i].Type); x != y {
+			return fmt.Errorf("parameter %d is %s and %s", i+1, y, x)
+		}
+	}
+	if x, y := cType(a.Return), cType(b.Return); x != y {
+		return fmt.Errorf("result is %s and %s", y, x)
+	}
+	return nil
 }
 
 func matchScalar(what string, t reflect.Type, c btf.Type) error {

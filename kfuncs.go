@@ -44,8 +44,9 @@ type Kfuncs struct {
 type kfunc struct {
 	name   string
 	flags  program.KfuncFlags
-	fn     any     // a Go function, or nil
-	native uintptr // or the address of machine code
+	fn     any       // a Go function, or nil
+	native uintptr   // or the address of machine code
+	proto  *btf.Func // of SetPrototype, or nil
 }
 
 // Register adds a Go function under the name that programs call it by. Its prototype is compared with the one the program
@@ -117,6 +118,53 @@ func (k *Kfuncs) find(name string) (*kfunc, bool) {
 	defer k.mu.RUnlock()
 	f, ok := k.m[name]
 	return f, ok
+}
+
+// describe completes the prototype that an object declares for a kfunc. Compilers leave the names of a declaration's
+// parameters out, and the names are what tells a length from a number (Documentation/bpf/kfuncs.rst): a Go function with a
+// []byte says it, and SetPrototype does for the others.
+func (k *Kfuncs) describe(name string, declared *btf.Func) (*btf.Func, error) {
+	f, ok := k.find(name)
+	if !ok || declared == nil {
+		return declared, nil
+	}
+	proto, ok := declared.Type.(*btf.FuncProto)
+	if !ok {
+		return declared, nil
+	}
+	if f.proto != nil {
+		if err := sameProto(f.proto.Type.(*btf.FuncProto), proto); err != nil {
+			return nil, fmt.Errorf("kfunc %s: %w\n\tthe program declares: %s\n\tSetPrototype said:    %s", name, err,
+				cProto(name, proto), cProto(name, f.proto.Type.(*btf.FuncProto)))
+		}
+		return f.proto, nil
+	}
+	if f.fn == nil {
+		return declared, nil
+	}
+	return nameLengths(declared, proto, reflect.TypeOf(f.fn)), nil
+}
+
+// SetPrototype gives the C prototype of a kfunc that is registered already, with parameter names: __sz behind a name marks a
+// length, __k a constant, __ign an argument that is not looked at, and so on, as in the kernel. A program's own declaration
+// must agree in all types.
+func (k *Kfuncs) SetPrototype(fn *btf.Func) error {
+	if fn == nil {
+		return fmt.Errorf("kfunc prototype is nil")
+	}
+	if _, ok := fn.Type.(*btf.FuncProto); !ok {
+		return fmt.Errorf("kfunc %s: %T is no prototype", fn.Name, fn.Type)
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	f, ok := k.m[fn.Name]
+	if !ok {
+		return fmt.Errorf("kfunc %s is not registered", fn.Name)
+	}
+	g := *f
+	g.proto = fn
+	k.m[fn.Name] = &g
+	return nil
 }
 
 // lookup is program.Options.Kfuncs.

@@ -255,6 +255,9 @@ func (l *loader) load(prog *program.Program) (_ *Program, err error) {
 	if err := l.bindMaps(p); err != nil {
 		return nil, err
 	}
+	if err := l.opts.describeKfuncs(prog); err != nil {
+		return nil, err
+	}
 	if err := l.verify(p); err != nil {
 		return nil, err
 	}

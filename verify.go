@@ -27,6 +27,9 @@ func Verify(spec *ebpf.CollectionSpec, name string, opts Options) (*Verification
 	if err != nil {
 		return nil, err
 	}
+	if err := opts.describeKfuncs(p); err != nil {
+		return nil, err
+	}
 	res, err := opts.verify(p)
 	if err != nil {
 		return nil, err
@@ -38,6 +41,18 @@ func (o *Options) programOptions() program.Options {
 	return program.Options{
 		KernelTypes: o.KernelBTF, ExtraTypes: o.ExtraBTF, Kfuncs: o.Kfuncs.lookup, Kconfig: o.Kconfig, Map: mapOf,
 	}
+}
+
+// describeKfuncs completes the prototypes of a program's kfuncs.
+func (o *Options) describeKfuncs(p *program.Program) error {
+	for i := range p.Kfuncs {
+		fn, err := o.Kfuncs.describe(p.Kfuncs[i].Name, p.Kfuncs[i].Type)
+		if err != nil {
+			return fmt.Errorf("program %s: %w", p.Name, err)
+		}
+		p.Kfuncs[i].Type = fn
+	}
+	return nil
 }
 
 // verify runs the verifier; a rejection gets a log even if none was asked for, as with cilium/ebpf.
