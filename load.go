@@ -119,6 +119,7 @@ func (l *loader) getMap(name string) (*Map, error) {
 		return c, nil
 	}
 	s := *spec
+	s.Pinning = ebpf.PinNone // maps live in the process; sharing is by Options.MapReplacements
 	if data, err := program.SectionData(l.spec, name); err == nil && isSection(name) {
 		s.Contents = []ebpf.MapKV{{Key: uint32(0), Value: data}}
 	}

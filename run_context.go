@@ -84,6 +84,9 @@ const (
 
 // setUpXDP: the context's data field is the length of metadata at the start of Data, data_end the length of Data.
 func (p *Program) setUpXDP(r *rt.Run, f *frame, opts *ebpf.RunOptions) error {
+	if t := p.prog.AttachType; t == ebpf.AttachXDPDevMap || t == ebpf.AttachXDPCPUMap {
+		return invalid("programs for map entries (%s) have no test run", t)
+	}
 	b := f.ctx.Bytes()
 	given, err := loadContext(b, opts, mdSize)
 	if err != nil {
