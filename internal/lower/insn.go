@@ -274,8 +274,25 @@ func (l *lowerer) ldImm64(in isa.Insn) {
 	l.emit(o)
 }
 
-// legacyLoad lowers BPF_LD_ABS and BPF_LD_IND: a host call; a load outside the packet returns 0 from the function.
+// maxInlineOffset bounds the constant offsets of legacy loads that are made without a call: no packet is longer.
+const maxInlineOffset = 1 << 20
+
+// legacyLoad lowers BPF_LD_ABS and BPF_LD_IND: a load from the packet of the context in r6, in network byte order. One
+// outside the packet returns 0 from the function. The program loses r1..r5.
 func (l *lowerer) legacyLoad(in isa.Insn) {
+	n := uint8(in.Bytes())
+	if in.Mode() == isa.ModeABS && in.Imm >= 0 && in.Imm < maxInlineOffset && progtype.HasSkb(l.p.Type) {
+		l.emit(ir.Insn{Op: ir.Load, W: 8, Dst: 1, Src: 6, Off: progtype.ShadowData})
+		l.emit(ir.Insn{Op: ir.Load, W: 8, Dst: 2, Src: 6, Off: progtype.ShadowDataEnd})
+		l.emit(ir.Insn{Op: ir.Mov, W: 8, Dst: 3, Src: 1})
+		l.emit(ir.Insn{Op: ir.Add, W: 8, Dst: 3, Imm: int64(in.Imm) + int64(n), Flag: ir.FlagImm})
+		l.failIf(ir.Insn{Op: ir.Jcc, Sub: ir.GT, W: 8, Dst: 3, Src: 2})
+		l.emit(ir.Insn{Op: ir.Load, W: n, Src: 1, Off: in.Imm})
+		if n > 1 {
+			l.emit(ir.Insn{Op: ir.Bswap, W: n})
+		}
+		return
+	}
 	off := ir.Insn{Op: ir.Mov, W: 4, Dst: 1, Imm: int64(in.Imm), Flag: ir.FlagImm}
 	if in.Mode() == isa.ModeIND {
 		if in.Src != isa.R1 {
@@ -284,10 +301,26 @@ func (l *lowerer) legacyLoad(in isa.Insn) {
 		off.Op = ir.Add
 	}
 	l.emit(off)
-	l.emit(ir.Insn{Op: ir.Mov, W: 4, Dst: 2, Imm: int64(in.Bytes()), Flag: ir.FlagImm})
+	l.emit(ir.Insn{Op: ir.Mov, W: 4, Dst: 2, Imm: int64(n), Flag: ir.FlagImm})
 	l.emit(ir.Insn{Op: ir.CallHost, Imm: int64(loadPacket), Sub: 2})
-	n := int32(len(l.out.Insns))
-	l.emit(ir.Insn{Op: ir.Jcc, Sub: ir.SGE, W: 8, Flag: ir.FlagImm | flagLocal, Off: n + 3})
-	l.emit(ir.Insn{Op: ir.Mov, W: 4, Flag: ir.FlagImm})
-	l.emit(ir.Insn{Op: ir.Exit})
+	l.failIf(ir.Insn{Op: ir.Jcc, Sub: ir.SLT, W: 8, Flag: ir.FlagImm})
+}
+
+// failIf emits a jump to code at the function's end that returns 0.
+func (l *lowerer) failIf(j ir.Insn) {
+	l.fails = append(l.fails, len(l.out.Insns))
+	j.Flag |= flagLocal
+	l.emit(j)
+}
+
+// failures emits that code, if there are jumps to it.
+func (l *lowerer) failures() {
+	for _, i := range l.fails {
+		l.out.Insns[i].Off = int32(len(l.out.Insns))
+	}
+	if len(l.fails) > 0 {
+		l.emit(ir.Insn{Op: ir.Mov, W: 4, Flag: ir.FlagImm})
+		l.emit(ir.Insn{Op: ir.Exit})
+	}
+	l.fails = l.fails[:0]
 }

@@ -67,7 +67,8 @@ type lowerer struct {
 	outs   []uint8 // per function: outgoing stack slots
 	err    error
 	pc     int
-	short  bool // a run takes so few instructions that it needs no yield points
+	fails  []int // jumps of the running function to its return with 0
+	short  bool  // a run takes so few instructions that it needs no yield points
 }
 
 const (
@@ -236,6 +237,7 @@ func (l *lowerer) function(i int) error {
 	if !l.endsWell(fn.Start) {
 		l.emit(ir.Insn{Op: ir.Trap})
 	}
+	l.failures()
 	fn.End = len(l.out.Insns)
 	l.out.Funcs = append(l.out.Funcs, fn)
 	return nil

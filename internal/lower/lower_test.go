@@ -2,6 +2,7 @@ package lower_test
 
 import (
 	"context"
+	"encoding/binary"
 	"fmt"
 	"strings"
 	"testing"
@@ -14,6 +15,7 @@ import (
 	"github.com/skep-bpf/skep/internal/lower"
 	"github.com/skep-bpf/skep/internal/offheap"
 	"github.com/skep-bpf/skep/internal/program"
+	"github.com/skep-bpf/skep/internal/progtype"
 	"github.com/skep-bpf/skep/internal/rt"
 	"github.com/skep-bpf/skep/verifier"
 )
@@ -501,17 +503,25 @@ func TestLegacyLoads(t *testing.T) {
 	r := rt.Acquire()
 	defer r.Release()
 	data := pkt.Addr() + 100
+	binary.LittleEndian.PutUint64(pkt.Bytes()[2048+progtype.ShadowData:], uint64(data))
+	binary.LittleEndian.PutUint64(pkt.Bytes()[2048+progtype.ShadowDataEnd:], uint64(data+64))
+	r.Ctx = pkt.Addr() + 2048
 	r.Packet = &rt.Packet{Head: pkt.Addr(), Meta: data, Data: data, DataEnd: data + 64, End: pkt.Addr() + 4096, NetOff: 14}
 	for src, want := range map[string]uint64{
-		"r0 = *(u8 *)skb[3]":                     4,
-		"r0 = *(u16 *)skb[3]":                    0x0405,
-		"r0 = *(u32 *)skb[60]":                   0x3d3e3f40,
-		"r0 = *(u32 *)skb[61]\n r0 = 7":          0,
-		"r7 = 60\n r0 = *(u16 *)skb[r7 + 2]":     0x3f40,
-		"r1 = 2\n r0 = *(u16 *)skb[r1 + 2]":      0x0506,
-		"r7 = 0\n r0 = *(u8 *)skb[r7 - 1048576]": 15, // SKF_NET_OFF
-		"r7 = 0\n r0 = *(u8 *)skb[r7 - 2097152]": 1,  // SKF_LL_OFF
-		"r7 = 0\n r0 = *(u8 *)skb[r7 - 5]":       0,  // in no range
+		"r0 = *(u8 *)skb[3]":                   4,
+		"r0 = *(u16 *)skb[3]":                  0x0405,
+		"r0 = *(u32 *)skb[60]":                 0x3d3e3f40,
+		"r0 = *(u32 *)skb[61]\n r0 = 7":        0,
+		"r0 = *(u8 *)skb[63]":                  64,
+		"r0 = *(u8 *)skb[64]\n r0 = 7":         0,
+		"r0 = *(u8 *)skb[2147483647]\n r0 = 7": 0,
+		"r0 = *(u8 *)skb[1048575]\n r0 = 7":    0,
+		"r0 = *(u16 *)skb[0]\n r0 = *(u8 *)skb[1]\n r7 = r0\n r0 = *(u8 *)skb[64]\n r0 = 7": 0,
+		"r7 = 60\n r0 = *(u16 *)skb[r7 + 2]":                                                0x3f40,
+		"r1 = 2\n r0 = *(u16 *)skb[r1 + 2]":                                                 0x0506,
+		"r7 = 0\n r0 = *(u8 *)skb[r7 - 1048576]":                                            15, // SKF_NET_OFF
+		"r7 = 0\n r0 = *(u8 *)skb[r7 - 2097152]":                                            1,  // SKF_LL_OFF
+		"r7 = 0\n r0 = *(u8 *)skb[r7 - 5]":                                                  0,  // in no range
 	} {
 		p := parse(t, "r6 = r1\n "+src+"\n exit")
 		code, err := lower.Lower(p, nil, env(p))
