@@ -44,13 +44,14 @@ func (l *lowerer) helper(in isa.Insn) {
 		l.emit(ir.Insn{Op: ir.CPU})
 		return
 	case helperTailCall:
-		if m < 0 || int(m) >= len(l.out.Maps) || l.out.Maps[m].Kind != ir.MapProgArray {
-			if m = l.mapIn(2); m < 0 {
-				l.fail("tail call: which program array is meant is not known")
-				return
-			}
+		if !l.isProgArray(m) {
+			m = l.mapIn(2)
 		}
-		l.emit(ir.Insn{Op: ir.TailCall, Off: m})
+		if l.isProgArray(m) {
+			l.emit(ir.Insn{Op: ir.TailCall, Off: m})
+		} else {
+			l.tailCallAny()
+		}
 		return
 	}
 	h, ok := l.env.Helper(in.Imm)
@@ -59,6 +60,28 @@ func (l *lowerer) helper(in isa.Insn) {
 		return
 	}
 	l.emit(ir.Insn{Op: ir.CallHost, Imm: int64(h), Sub: isa.MaxRegArgs})
+}
+
+func (l *lowerer) isProgArray(m int32) bool {
+	return m >= 0 && int(m) < len(l.out.Maps) && l.out.Maps[m].Kind == ir.MapProgArray
+}
+
+// tailCallAny emits a tail call where several paths bring different program arrays in r2: it compares the handle with
+// that of each array the program names. r5 is lost by the call anyway.
+func (l *lowerer) tailCallAny() {
+	arrays := 0
+	for m := range l.out.Maps {
+		if !l.isProgArray(int32(m)) {
+			continue
+		}
+		arrays++
+		l.emit(ir.Insn{Op: ir.Mov, W: 8, Dst: 5, Imm: int64(l.env.Maps[m].Handle), Flag: ir.FlagImm})
+		l.emit(ir.Insn{Op: ir.Jcc, Sub: ir.NE, W: 8, Dst: 2, Src: 5, Flag: flagLocal, Off: int32(len(l.out.Insns) + 2)})
+		l.emit(ir.Insn{Op: ir.TailCall, Off: int32(m)})
+	}
+	if arrays == 0 {
+		l.fail("tail call: the program names no program array")
+	}
 }
 
 // arrayLookup emits a lookup in map m, if it is an array, and reports whether it did.

@@ -466,12 +466,43 @@ func TestTailCall(t *testing.T) {
 		3: exit`)
 }
 
+// TestTailCallMixed: which of two arrays is meant is decided when it runs.
+func TestTailCallMixed(t *testing.T) {
+	p := parse(t, `
+.map one prog_array 4 4 8
+.map two prog_array 4 4 8
+	r2 = map[one] ll
+	if r1 == 0 goto go
+	r2 = map[two] ll
+go:
+	r3 = 5
+	call 12
+	r0 = 1
+	exit
+`)
+	got, err := lower.Lower(p, nil, env(p))
+	check(t, got, err, `
+		func 0 stack=512 in=0 out=0
+		0: mov64 r2, 0x100000
+		1: if64 r1 cond0 0x0 jmp 3
+		2: mov64 r2, 0x100001
+		3: mov64 r3, 0x5
+		4: mov64 r5, 0x100000
+		5: if64 r2 cond1 r5 jmp 7
+		6: tail_call map0
+		7: mov64 r5, 0x100001
+		8: if64 r2 cond1 r5 jmp 10
+		9: tail_call map1
+		10: mov64 r0, 0x1
+		11: exit`)
+}
+
 // TestRefusals: what cannot be lowered is named.
 func TestRefusals(t *testing.T) {
 	for src, want := range map[string]string{
 		"call 600\nexit": "program prog: instruction 0: helper 600 is not there",
 		".kfunc long f(long a) unresolved\n call f\nexit": "kfunc f is not registered",
-		"r1 = 5\n call 12\n exit":                         "tail call: which program array is meant is not known",
+		"r1 = 5\n call 12\n exit":                         "tail call: the program names no program array",
 	} {
 		p := parse(t, src)
 		e := env(p)
