@@ -22,8 +22,8 @@ type Options struct {
 // running frame (the lowest address of its stack is Frame minus the function's stack size).
 type HookState struct {
 	PC, Func int
-	Depth    int // frames below this one
-	Regs     *[11]uint64
+	Depth    int         // frames below this one
+	Regs     *[16]uint64 // the first eleven count
 	Frame    uint64
 }
 

@@ -32,11 +32,13 @@ type machine struct {
 	code    *Code
 	run     *rt.Run
 	ctx     context.Context
-	regs    [11]uint64
-	pc      int // index of the running IR instruction
-	fn      int // function it is in
+	insns   []ir.Insn  // of the running program
+	regs    [16]uint64 // r0..r10; sixteen, so that no index needs a check
+	pc      int        // index of the running IR instruction
+	fn      int        // function it is in
 	frames  [maxFrames]frame
 	depth   int
+	most    int       // frames used in this run
 	out     [7]uint64 // outgoing arguments of the running frame
 	in      [7]uint64 // incoming ones
 	loops   int64     // may_goto budget left
@@ -89,14 +91,15 @@ func (c *Code) exec(ctx context.Context, r *rt.Run) (uint64, error) {
 
 // put forgets what belongs to others and returns the machine to the pool.
 func (m *machine) put() {
-	m.run, m.ctx, m.code, m.err = nil, nil, nil, nil
-	clear(m.frames[:])
+	m.run, m.ctx, m.code, m.insns, m.err = nil, nil, nil, nil, nil
+	clear(m.frames[:m.most])
+	m.most = 0
 	machines.Put(m)
 }
 
 // enter starts the first function of c in the running frame.
 func (m *machine) enter(c *Code) {
-	m.code = c
+	m.code, m.insns = c, c.prog.Insns
 	m.start(0)
 }
 
@@ -116,7 +119,7 @@ func (m *machine) fault(addr uint64, format string, args ...any) {
 	}
 }
 
-func (m *machine) insn() *ir.Insn { return &m.code.prog.Insns[m.pc] }
+func (m *machine) insn() *ir.Insn { return &m.insns[m.pc] }
 
 // access reports whether the run owns [a, a+n); if not, it faults.
 func (m *machine) access(a uint64, n uint8, write bool) bool {
@@ -194,6 +197,7 @@ func (m *machine) push(ret int) bool {
 	fr.code, fr.ret, fr.fn, fr.fp, fr.low, fr.in, fr.out, fr.loops = m.code, ret, m.fn, m.regs[10], m.low, m.in, m.out, m.loops
 	copy(fr.callee[:], m.regs[6:10])
 	m.depth++
+	m.most = max(m.most, m.depth)
 	return true
 }
 
@@ -204,6 +208,7 @@ func (m *machine) pop() bool {
 	}
 	m.depth--
 	fr := &m.frames[m.depth]
+	m.insns = fr.code.prog.Insns
 	m.code, m.pc, m.fn, m.regs[10], m.low, m.in, m.out, m.loops = fr.code, fr.ret, fr.fn, fr.fp, fr.low, fr.in, fr.out, fr.loops
 	copy(m.regs[6:10], fr.callee[:])
 	m.last = rt.Region{}

@@ -10,10 +10,32 @@ import (
 
 // loop executes until the entry function returns or the run ends with an error.
 func (m *machine) loop() {
+	if m.bounded || m.code.opt.Hook != nil {
+		m.watched()
+		return
+	}
+	for m.err == nil {
+		in := &m.insns[m.pc]
+		switch {
+		case in.Op <= ir.FuncAddr:
+			m.compute(in)
+			m.pc++
+		case in.Op == ir.Exit:
+			if !m.pop() {
+				return
+			}
+		default:
+			m.step(in)
+		}
+	}
+}
+
+// watched is loop with a budget or a hook.
+func (m *machine) watched() {
 	hook := m.code.opt.Hook
 	last := int32(-1)
 	for m.err == nil {
-		in := &m.code.prog.Insns[m.pc]
+		in := m.insn()
 		if m.bounded {
 			if m.budget--; m.budget < 0 {
 				m.err = fmt.Errorf("program %s: instruction %d: %w", m.code.prog.Name, in.PC, rt.ErrBudget)
@@ -83,12 +105,21 @@ func (m *machine) operand(in *ir.Insn) uint64 {
 	if in.UseImm() {
 		return uint64(in.Imm)
 	}
-	return m.regs[in.Src]
+	return m.regs[in.Src&15]
 }
 
 // compute executes the operations on registers alone.
 func (m *machine) compute(in *ir.Insn) {
-	d := &m.regs[in.Dst]
+	d := &m.regs[in.Dst&15]
+	if in.Op.IsALU() {
+		b := m.operand(in)
+		if in.W == 8 {
+			*d = alu64(in.Op, *d, b)
+		} else {
+			*d = uint64(alu32(in.Op, uint32(*d), uint32(b)))
+		}
+		return
+	}
 	switch in.Op {
 	case ir.Mov:
 		*d = m.operand(in)
@@ -118,15 +149,8 @@ func (m *machine) compute(in *ir.Insn) {
 		*d = m.regs[in.Src] & (1<<(8*in.Sub) - 1)
 	case ir.Bswap:
 		*d = bits.ReverseBytes64(*d) >> (64 - 8*in.W)
-	case ir.FuncAddr:
+	default: // FuncAddr
 		m.fault(0, "functions have no address in the interpreter")
-	default:
-		b := m.operand(in)
-		if in.W == 8 {
-			*d = alu64(in.Op, *d, b)
-		} else {
-			*d = uint64(alu32(in.Op, uint32(*d), uint32(b)))
-		}
 	}
 }
 

@@ -5,6 +5,7 @@ package native
 import (
 	"context"
 	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -144,5 +145,28 @@ func TestCancel(t *testing.T) {
 			t.Error("took", d)
 		}
 		cancel()
+	}
+}
+
+// TestNativeFunctionFaults: a fault inside a native kfunc, and one that runs off the machine stack, end the run with an
+// error that names the calling instruction.
+func TestNativeFunctionFaults(t *testing.T) {
+	if err := start(); err != nil {
+		t.Fatal(err)
+	}
+	r := acquire(t)
+	for want, code := range map[string][]byte{
+		"fault in a native function": {0x48, 0x8b, 0x04, 0x25, 0x10, 0, 0, 0, 0xc3}, // mov rax, [0x10]; ret
+		"machine stack overflow":     {0xe8, 0xfb, 0xff, 0xff, 0xff, 0xc3},          // call itself; ret
+	} {
+		addr := outsideText(t, code)
+		c := load(t, prog("caller", ir.Insn{Op: ir.CallNative, Imm: int64(addr), Sub: 1, PC: 9}, exit))
+		for range 3 {
+			_, err := c.Exec(context.Background(), r)
+			var f *rt.Fault
+			if !errors.As(err, &f) || f.Insn != 9 || !strings.Contains(f.Reason, want) {
+				t.Errorf("%v, want %q", err, want)
+			}
+		}
 	}
 }
