@@ -99,6 +99,7 @@ func (c *Claims) Check(ctx context.Context, w *World, packet []byte) (steps int,
 		return 0, err
 	}
 	var bad error
+	p, last := c.prog, -1
 	frames := make([]frame, isa.MaxFrames+1)
 	exe, err := interp.New(code, interp.Options{Budget: checkLimit, Hook: func(h interp.HookState) {
 		if bad != nil {
@@ -115,6 +116,12 @@ func (c *Claims) Check(ctx context.Context, w *World, packet []byte) (steps int,
 			f.outer = frames[h.Depth-1].outer
 		}
 		frames[h.Depth] = f
+		before := last
+		last = h.PC
+		if before >= 0 && isLegacyLoad(p.Insns[before]) && h.PC == p.Funcs[p.FuncAt(h.PC)].End-1 {
+			// A packet load outside the packet returns by code that stands at the function's end: no instruction.
+			return
+		}
 		bad = c.covers(&h, frames)
 	}})
 	if err != nil {
@@ -132,6 +139,10 @@ func (c *Claims) Check(ctx context.Context, w *World, packet []byte) (steps int,
 
 // checkLimit bounds the instructions of one checked run.
 const checkLimit = 500_000
+
+func isLegacyLoad(in isa.Insn) bool {
+	return in.Class() == isa.ClassLD && (in.Mode() == isa.ModeABS || in.Mode() == isa.ModeIND)
+}
 
 // frame is what Check knows of a running function: r10, and the depth of the frame that is 0 in its states.
 type frame struct {

@@ -78,8 +78,8 @@ func tooLarge(reason string) bool {
 // verdictReport collects verdicts by kind.
 type verdictReport struct {
 	both, neither, weAlone, kernelAlone, none, size int
-	reasons                                   map[string]int
-	wording                                   map[string]int
+	reasons                                         map[string]int
+	wording                                         map[string]int
 }
 
 func (r *verdictReport) add(v Verdict, err error) {
