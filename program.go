@@ -165,7 +165,7 @@ func (p *Program) Unhold() {
 func (p *Program) Test(in []byte) (uint32, []byte, error) {
 	opts := ebpf.RunOptions{Data: in, Repeat: 1}
 	var out []byte
-	res, err := p.run(nil, nil, &opts, &out)
+	res, err := p.run(nil, nil, &opts, &out, false)
 	if err != nil {
 		return 0, nil, fmt.Errorf("test program: %w", err)
 	}
@@ -179,8 +179,14 @@ func (p *Program) Test(in []byte) (uint32, []byte, error) {
 // The error wraps unix.EINVAL for what the kernel does not take either, unix.ENOSPC if DataOut is too small, *Fault if the
 // program misbehaved.
 func (p *Program) Run(opts *ebpf.RunOptions) (uint32, error) {
-	res, err := p.RunContext(nil, opts)
-	return res.Return, err
+	if opts == nil {
+		opts = &ebpf.RunOptions{}
+	}
+	res, err := p.run(nil, nil, opts, nil, false)
+	if err != nil {
+		return 0, fmt.Errorf("run program: %w", err)
+	}
+	return res.Return, nil
 }
 
 // RunResult is what a run left.
@@ -207,19 +213,19 @@ func (p *Program) RunContext(ctx context.Context, opts *ebpf.RunOptions) (RunRes
 	if opts == nil {
 		opts = &ebpf.RunOptions{}
 	}
-	res, err := p.run(ctx, nil, opts, nil)
+	res, err := p.run(ctx, nil, opts, nil, true)
 	if err != nil {
 		return res, fmt.Errorf("run program: %w", err)
 	}
 	return res, nil
 }
 
-// Run runs a program from inside a kfunc, on the CPU slot of the run that called the kfunc.
+// Run runs a program from inside a kfunc, on the CPU slot of the run that called the kfunc. It takes no times.
 func (c Caller) Run(p *Program, opts *ebpf.RunOptions) (RunResult, error) {
 	if opts == nil {
 		opts = &ebpf.RunOptions{}
 	}
-	res, err := p.run(nil, c.r, opts, nil)
+	res, err := p.run(nil, c.r, opts, nil, false)
 	if err != nil {
 		return res, fmt.Errorf("run program: %w", err)
 	}
@@ -232,7 +238,7 @@ func (p *Program) Benchmark(in []byte, repeat int, reset func()) (uint32, time.D
 	if repeat < 0 || uint64(repeat) > math.MaxUint32 {
 		return 0, 0, errors.New("benchmark program: repeat is out of range")
 	}
-	res, err := p.run(nil, nil, &ebpf.RunOptions{Data: in, Repeat: uint32(repeat), Reset: reset}, nil)
+	res, err := p.run(nil, nil, &ebpf.RunOptions{Data: in, Repeat: uint32(repeat), Reset: reset}, nil, true)
 	if err != nil {
 		return 0, 0, fmt.Errorf("benchmark program: %w", err)
 	}
