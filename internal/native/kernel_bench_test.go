@@ -23,6 +23,15 @@ var kernelPrograms = []struct{ name, src string }{
 	{"empty", `
 		r0 = 2
 		exit`},
+	{"empty loop", `
+		r6 = 0
+		r7 = 0
+	loop:
+		r7 += 1
+		r6 += 1
+		if r6 < 1000 goto loop
+		r0 = r7
+		exit`},
 	{"xorshift", `
 		r6 = 88172645463325252 ll
 		r7 = 0
