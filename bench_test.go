@@ -1,6 +1,7 @@
 package skep_test
 
 import (
+	"context"
 	"fmt"
 	"testing"
 
@@ -54,7 +55,7 @@ func both(b *testing.B, name string, typ ebpf.ProgramType, per int, insns func(a
 		in := make([]byte, 64)
 		n := max(b.N/per, 1)
 		b.ResetTimer()
-		res, err := p.RunContext(nil, &ebpf.RunOptions{Data: in, Repeat: uint32(n)})
+		res, err := p.RunContext(context.Background(), &ebpf.RunOptions{Data: in, Repeat: uint32(n)})
 		b.StopTimer()
 		if err != nil {
 			b.Fatal(err)
@@ -193,7 +194,7 @@ func BenchmarkObjects(b *testing.B) {
 	for _, o := range []struct{ file, prog string }{{"counter.o", "count"}, {"parser.o", "with_helper"}, {"parser.o", "legacy"}, {"nesting.o", "nesting"}, {"twelve.o", "call_function"}} {
 		b.Run(o.file+" "+o.prog, func(b *testing.B) {
 			c := load(b, o.file, skep.Options{}, o.prog)
-			res, err := c.Programs[o.prog].RunContext(nil, &ebpf.RunOptions{Data: make([]byte, 64), Repeat: uint32(b.N)})
+			res, err := c.Programs[o.prog].RunContext(context.Background(), &ebpf.RunOptions{Data: make([]byte, 64), Repeat: uint32(b.N)})
 			if err != nil {
 				b.Fatal(err)
 			}

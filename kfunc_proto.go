@@ -17,6 +17,7 @@ import (
 // in one integer register or slot (stack_arguments.md section 4).
 func kfuncExts(name string, proto *btf.FuncProto) (args []lower.Ext, result lower.Ext, err error) {
 	if n := len(proto.Params); n > isa.MaxFuncArgs {
+		//lint:ignore ST1005 the kernel's words
 		return nil, result, fmt.Errorf("Function %s has %d > %d args", name, n, isa.MaxFuncArgs)
 	}
 	for i, p := range proto.Params {
@@ -189,7 +190,7 @@ func checkPointee(t reflect.Type) error {
 // matchParam compares Go parameter t with C parameter i and returns how many C parameters it stands for.
 func matchParam(t reflect.Type, proto *btf.FuncProto, i int) (int, error) {
 	if i >= len(proto.Params) {
-		return 0, fmt.Errorf("Go has more parameters than C's %d", len(proto.Params))
+		return 0, fmt.Errorf("the Go function has more parameters than C's %d", len(proto.Params))
 	}
 	p := proto.Params[i]
 	under := btf.UnderlyingType(p.Type)
@@ -305,7 +306,7 @@ func matchLayout(t reflect.Type, c btf.Type, depth int) error {
 	case *btf.Array:
 		if t.Kind() == reflect.Array {
 			if t.Len() != int(c.Nelems) {
-				return fmt.Errorf("C has an array of %d, Go %s", c.Nelems, t)
+				return fmt.Errorf("it is an array of %d in C, %s in Go", c.Nelems, t)
 			}
 			return matchLayout(t.Elem(), c.Type, depth+1)
 		}
@@ -313,7 +314,7 @@ func matchLayout(t reflect.Type, c btf.Type, depth int) error {
 		size, err := btf.Sizeof(c)
 		if err == nil && t.Kind() != reflect.Struct && t.Kind() != reflect.Array {
 			if size != int(t.Size()) {
-				return fmt.Errorf("C has %s of %d bytes, Go %s of %d", kindName(c), size, t, t.Size())
+				return fmt.Errorf("it is %s of %d bytes in C, %s of %d in Go", kindName(c), size, t, t.Size())
 			}
 			return nil
 		}
@@ -328,9 +329,9 @@ func matchLayout(t reflect.Type, c btf.Type, depth int) error {
 	case *btf.Fwd:
 		return fmt.Errorf("the object only declares struct %s, so its layout cannot be compared; use uintptr", c.Name)
 	case *btf.Void:
-		return fmt.Errorf("C has void *, Go *%s; use []byte or uintptr", t)
+		return fmt.Errorf("it is void * in C, *%s in Go; use []byte or uintptr", t)
 	}
-	return fmt.Errorf("C has %s, Go %s", cType(c), t)
+	return fmt.Errorf("it is %s in C, %s in Go", cType(c), t)
 }
 
 // matchStruct compares fields by name, offset and size.

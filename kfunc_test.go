@@ -263,7 +263,7 @@ func TestKfuncMismatch(t *testing.T) {
 		{cFunc(cU32, pars(cU64)...), func(a *point) uint32 { return 0 }, "parameter p0 is u64, Go has *skep.point"},
 		{cFunc(cU32, pars(cPtr(cPoint))...), func(a *wrongName) uint32 { return 0 }, "has no field for x of struct point"},
 		{cFunc(cU32, pars(cPtr(cPoint))...), func(a *wrongOrder) uint32 { return 0 }, "field x is at offset 0, Go's skep.wrongOrder.X at 4"},
-		{cFunc(cU32, pars(cPtr(cPoint))...), func(a *wrongSize) uint32 { return 0 }, "field sum: C has u64 of 8 bytes, Go uint32 of 4"},
+		{cFunc(cU32, pars(cPtr(cPoint))...), func(a *wrongSize) uint32 { return 0 }, "field sum: it is u64 of 8 bytes in C, uint32 of 4 in Go"},
 		{cFunc(cU32, pars(cPtr(cPoint))...), func(a *more) uint32 { return 0 }, "has no field for"},
 		{cFunc(cU32, pars(cPtr(cPoint))...), func(a *fewer) uint32 { return 0 }, "has no field for sum of struct point"},
 		{cFunc(cU32, pars(cPtr(&btf.Void{}), cU32)...), func(a []byte) uint32 { return 0 }, "named with __sz or __szk"},

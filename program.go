@@ -165,7 +165,7 @@ func (p *Program) Unhold() {
 func (p *Program) Test(in []byte) (uint32, []byte, error) {
 	opts := ebpf.RunOptions{Data: in, Repeat: 1}
 	var out []byte
-	res, err := p.run(nil, nil, &opts, &out, false)
+	res, err := p.run(context.Background(), nil, &opts, &out, false)
 	if err != nil {
 		return 0, nil, fmt.Errorf("test program: %w", err)
 	}
@@ -182,7 +182,7 @@ func (p *Program) Run(opts *ebpf.RunOptions) (uint32, error) {
 	if opts == nil {
 		opts = &ebpf.RunOptions{}
 	}
-	res, err := p.run(nil, nil, opts, nil, false)
+	res, err := p.run(context.Background(), nil, opts, nil, false)
 	if err != nil {
 		return 0, fmt.Errorf("run program: %w", err)
 	}
@@ -208,7 +208,7 @@ type Redirect struct {
 	Flags   uint64
 }
 
-// RunContext is Run that ends soon after ctx does, with ctx's error, even in the middle of a loop. A nil ctx never ends.
+// RunContext is Run that ends soon after ctx does, with ctx's error, even in the middle of a loop.
 func (p *Program) RunContext(ctx context.Context, opts *ebpf.RunOptions) (RunResult, error) {
 	if opts == nil {
 		opts = &ebpf.RunOptions{}
@@ -225,7 +225,7 @@ func (c Caller) Run(p *Program, opts *ebpf.RunOptions) (RunResult, error) {
 	if opts == nil {
 		opts = &ebpf.RunOptions{}
 	}
-	res, err := p.run(nil, c.r, opts, nil, false)
+	res, err := p.run(context.Background(), c.r, opts, nil, false)
 	if err != nil {
 		return res, fmt.Errorf("run program: %w", err)
 	}
@@ -238,7 +238,7 @@ func (p *Program) Benchmark(in []byte, repeat int, reset func()) (uint32, time.D
 	if repeat < 0 || uint64(repeat) > math.MaxUint32 {
 		return 0, 0, errors.New("benchmark program: repeat is out of range")
 	}
-	res, err := p.run(nil, nil, &ebpf.RunOptions{Data: in, Repeat: uint32(repeat), Reset: reset}, nil, true)
+	res, err := p.run(context.Background(), nil, &ebpf.RunOptions{Data: in, Repeat: uint32(repeat)}, nil, true)
 	if err != nil {
 		return 0, 0, fmt.Errorf("benchmark program: %w", err)
 	}

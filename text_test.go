@@ -59,7 +59,6 @@ func TestSnprintfAsKernel(t *testing.T) {
 		{"truncated %d", []uint64{123456}, 12}, {"nothing", nil, 0}, {"%x", []uint64{1}, 1}, {"%s", []uint64{1}, 8}, {"%pI4", []uint64{1}, 20},
 		{"%pI6|%pi6", []uint64{1, 1}, 64}, {"%10d%-10u|", []uint64{1, 2}, 64}, {"%+x% u%+lu", []uint64{1, 2, 3}, 64}, {"a\tb\n", nil, 16},
 	} {
-		var texts []string
 		format, err := ebpf.NewMap(formatSpec(c.format))
 		if err != nil {
 			t.Fatal(err)
@@ -115,7 +114,6 @@ func TestSnprintfAsKernel(t *testing.T) {
 			p.Close()
 			f.Close()
 			o.Close()
-			texts = append(texts, want)
 		}
 	}
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	_ "embed"
 	"encoding/binary"
 	"fmt"
@@ -96,7 +97,7 @@ func (e *env) demo(c *skep.Collection, hasNative bool) error {
 	if err := e.demoCounts(c.Maps["packets"]); err != nil {
 		return err
 	}
-	res, err := p.RunContext(nil, &ebpf.RunOptions{Data: demoPacket(6), Repeat: demoRepeat(p)})
+	res, err := p.RunContext(context.Background(), &ebpf.RunOptions{Data: demoPacket(6), Repeat: demoRepeat(p)})
 	if err != nil {
 		return err
 	}

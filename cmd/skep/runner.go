@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"sort"
@@ -61,7 +62,7 @@ func openRunner(engine string, spec *ebpf.CollectionSpec, name string, e *env) (
 	}
 	r.run = func(pkt, ctx []byte, repeat uint32) (runOutput, error) {
 		ro := runOptions(p.Type(), pkt, ctx, repeat)
-		res, err := p.RunContext(nil, ro) // an interrupt from the keyboard ends the whole command
+		res, err := p.RunContext(context.Background(), ro) // an interrupt from the keyboard ends the whole command
 		out := runOutput{ret: res.Return, data: ro.DataOut, ctx: contextOf(ro), ns: res.NSPerRun}
 		if d := res.Redirect; d.Set {
 			out.redirect = fmt.Sprintf("interface %d", d.IfIndex)
