@@ -33,7 +33,7 @@ func Lower(p *program.Program, res *verifier.Result, env *Env) (*ir.Program, err
 	if err := l.slots(); err != nil {
 		return nil, err
 	}
-	l.short = !env.Exact && short(p, res)
+	l.short = !env.Exact && short(p, res, env)
 	l.markLive()
 	l.at = make([]int32, len(p.Insns)+1)
 	l.markTargets()
@@ -144,10 +144,15 @@ const shortRun = 50_000
 // short reports whether the proof bounds every run by shortRun instructions. The verifier walks each round of a loop,
 // and stops walking only where it has walked on from such a state before and come to an end; so no run is longer than
 // the whole walk. That does not hold where a function is proven apart from its callers, for callbacks, and for
-// may_goto, which ends loops at run time.
-func short(p *program.Program, res *verifier.Result) bool {
+// may_goto, which ends loops at run time; and native kfuncs may take any time.
+func short(p *program.Program, res *verifier.Result, env *Env) bool {
 	if res == nil || res.Stats.Processed == 0 || res.Stats.Processed > shortRun || len(res.Funcs) < len(p.Funcs) {
 		return false
+	}
+	for i := range p.Kfuncs {
+		if env.Kfuncs[i].Native != 0 {
+			return false
+		}
 	}
 	for i := range p.Funcs {
 		if i > 0 && p.Funcs[i].Global || res.Funcs[i].IsCallback || res.Funcs[i].UsesMayGoto {

@@ -170,3 +170,15 @@ func TestNativeFunctionFaults(t *testing.T) {
 		}
 	}
 }
+
+// TestCancelHostLoop: a loop of host calls without a yield point is stopped as well.
+func TestCancelHostLoop(t *testing.T) {
+	h := rt.Register(func(*rt.Run, *[12]uint64) uint64 { return 0 })
+	defer rt.Unregister(h)
+	c := load(t, prog("hosts", ir.Insn{Op: ir.CallHost, Imm: int64(h)}, ir.Insn{Op: ir.Jmp}))
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Millisecond)
+	defer cancel()
+	if _, err := c.Exec(ctx, acquire(t)); !errors.Is(err, context.DeadlineExceeded) {
+		t.Fatal(err)
+	}
+}

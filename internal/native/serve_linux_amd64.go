@@ -63,13 +63,7 @@ var owners [maxStacks]owner
 func dispatch(b *block) {
 	o := &owners[b.id]
 	if b.exit == exitYield {
-		atomic.StoreUint32(&b.poll, 0)
-		if o.ctx != nil && o.ctx.Err() != nil {
-			o.stop(b, fmt.Errorf("program %s: stopped at instruction %d: %w", nameAt(b), insnAt(b), o.ctx.Err()))
-			return
-		}
-		runtime.Gosched()
-		b.exit = exitRunning
+		o.yield(b)
 		return
 	}
 	f := rt.Lookup(rt.Handle(b.exit))
@@ -82,6 +76,19 @@ func dispatch(b *block) {
 		o.stop(b, o.run.Err)
 		return
 	}
+	if b.exit = exitRunning; b.poll != 0 { // a loop of host calls may have no yield point
+		o.yield(b)
+	}
+}
+
+// yield does what the program was asked to leave for: it ends if its context has ended, else lets others run.
+func (o *owner) yield(b *block) {
+	atomic.StoreUint32(&b.poll, 0)
+	if o.ctx != nil && o.ctx.Err() != nil {
+		o.stop(b, fmt.Errorf("program %s: stopped at instruction %d: %w", nameAt(b), insnAt(b), o.ctx.Err()))
+		return
+	}
+	runtime.Gosched()
 	b.exit = exitRunning
 }
 
