@@ -78,7 +78,16 @@ func (f *function) accesses(p isa.Reg, size int, kind memKind) {
 				limit = 2*limit + 1
 			}
 			f.bounded(t, limit)
-			f.emit(aluImm(isa.ClassALU64|isa.AluLSH, t, 3), aluReg(isa.ClassALU64|isa.AluADD, t, p))
+			f.emit(aluImm(isa.ClassALU64|isa.AluLSH, t, 3))
+			if kind == memStack {
+				// Linux 6.18 forgets which frame the sum of a number and a pointer to an outer frame points to; the
+				// other order is safe.
+				u := f.temp(p, t)
+				f.emit(movReg(u, p), aluReg(isa.ClassALU64|isa.AluADD, u, t))
+				t = u
+			} else {
+				f.emit(aluReg(isa.ClassALU64|isa.AluADD, t, p))
+			}
 			base, room = t, size-int(limit)*8
 			unlock := f.lock(t)
 			f.access(base, room, kind)
