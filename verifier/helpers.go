@@ -482,7 +482,7 @@ func (e *env) noteMap(id int32, m *callMeta) error {
 		return nil
 	}
 	mp := &e.prog.Maps[m.mapIdx]
-	if mp.Flags&flagReadOnlyProg != 0 && (id == fnMapUpdate || id == fnMapDelete) {
+	if readOnly(mp) && (id == fnMapUpdate || id == fnMapDelete) {
 		return e.reject(CodePermission, "write into map forbidden")
 	}
 	fact, a := &e.facts[e.insn], &e.aux[e.insn]
@@ -508,6 +508,9 @@ func (e *env) noteMap(id int32, m *callMeta) error {
 }
 
 func (e *env) noteTailCall(mp *program.Map, seen bool) error {
+	if mp.Type != ebpf.ProgramArray {
+		return e.reject(CodeCall, "expected prog array map for tail call")
+	}
 	fact := &e.facts[e.insn]
 	r := &e.st.fr().regs[isa.R3]
 	k, ok := r.Known(false)

@@ -198,12 +198,17 @@ func (e *env) checkRegion(op, off, size int, kind accessKind) error {
 func (e *env) mapMayAccess(r *reg, off, size int, kind accessKind) error {
 	m := &e.prog.Maps[r.aux]
 	switch {
-	case kind == accessWrite && m.Flags&flagReadOnlyProg != 0:
+	case kind == accessWrite && readOnly(m):
 		return e.reject(CodePermission, "write into map forbidden, value_size=%d off=%d size=%d", m.ValueSize, off, size)
 	case kind == accessRead && m.Flags&flagWriteOnlyProg != 0:
 		return e.reject(CodePermission, "read from map forbidden, value_size=%d off=%d size=%d", m.ValueSize, off, size)
 	}
 	return nil
+}
+
+// readOnly reports whether programs may not change the map's values; those of device maps never.
+func readOnly(m *program.Map) bool {
+	return m.Flags&flagReadOnlyProg != 0 || m.Type == ebpf.DevMap || m.Type == ebpf.DevMapHash
 }
 
 const (
