@@ -116,7 +116,7 @@ func (e *env) readArg(f, i int, t btf.Type, tags []string) (argInfo, error) {
 		return argInfo{}, e.unsupported("dynptr parameters")
 	}
 	size, err := btf.Sizeof(target)
-	if _, void := target.(*btf.Void); err != nil || void || size <= 0 {
+	if _, void := target.(*btf.Void); err != nil || void || size < 0 {
 		return argInfo{}, e.reject(CodeBTF, "arg#%d reference type('%s %s') size cannot be determined: -22", i, kindName(target), target.TypeName())
 	}
 	return argInfo{kind: argMem, size: size, nullable: !nonnull}, nil

@@ -42,6 +42,9 @@ func (e *env) checkHelperCall(in isa.Insn) error {
 	id := in.Imm
 	h := e.helper(id)
 	name := "bpf_" + nameOf(h)
+	if id == 0 {
+		return e.reject(CodeCall, "program of this type cannot use helper bpf_unspec#0")
+	}
 	if h == nil {
 		if n := isa.HelperName(id); n != "unknown" && n != "" {
 			return e.unsupported("helper %s#%d", n, id)
@@ -332,6 +335,10 @@ func (e *env) useMem(op, size int, kind accessKind, zeroOK, raw bool, m *callMet
 	off := int(r.off)
 	switch b := r.typ.base(); {
 	case r.typ.mayBeNull():
+		// no bytes of what may not be there are fine
+		if zeroOK && size == 0 {
+			return nil
+		}
 	case r.typ.isPacket():
 		if kind == accessWrite && !progtype.DirectPacketWrite(e.prog.Type) {
 			return e.reject(CodePermission, "cannot write into packet")

@@ -35,6 +35,10 @@ func kfuncProto(k *program.Kfunc) *btf.FuncProto {
 
 func (k *kfuncMeta) flag(f program.KfuncFlags) bool { return k.k.Flags&f != 0 }
 
+// trustedArgs reports whether pointers to structures must be valid for certain; what is released always must
+// (is_kfunc_trusted_args).
+func (k *kfuncMeta) trustedArgs() bool { return k.flag(program.KfuncTrustedArgs | program.KfuncRelease) }
+
 // unmodelled reports whether a name is that of a kernel kfunc whose call does more to the state than its prototype and
 // flags say (special_kfunc_list). Such a name is never treated as a plain function, whoever registers it.
 func unmodelled(name string) bool {
@@ -168,7 +172,7 @@ func (e *env) kfuncConst(op int, m *kfuncMeta) error {
 
 func (e *env) kfuncPointer(i, op int, p *btf.FuncParam, ptr *btf.Pointer, m *kfuncMeta) (bool, error) {
 	r := &e.st.fr().regs[op]
-	trustedArgs := m.flag(program.KfuncTrustedArgs) || m.flag(program.KfuncRCU)
+	trustedArgs := m.trustedArgs() || m.flag(program.KfuncRCU)
 	nullable := suffix(p, "__nullable")
 	if trustedArgs && (r.isNull() || r.typ.mayBeNull()) && !nullable {
 		return false, e.reject(CodeNull, "Possibly NULL pointer passed to trusted %s", trustedName(i))
@@ -259,8 +263,13 @@ func (e *env) kfuncStruct(i, op int, target btf.Type, m *kfuncMeta) error {
 	if r.typ&untrusted != 0 {
 		return e.reject(CodeType, "%s must be referenced or trusted", operandName(op))
 	}
-	if m.flag(program.KfuncTrustedArgs) && !isTrusted(r) {
+	switch valid := isTrusted(r); {
+	case !valid && m.flag(program.KfuncRCU):
+		return e.reject(CodeType, "%s must be a rcu pointer", operandName(op))
+	case !valid && m.trustedArgs():
 		return e.reject(CodeType, "%s must be referenced or trusted", operandName(op))
+	case r.typ.mayBeNull():
+		return e.reject(CodeNull, "%s is %s expected %s or socket", argName(i), r.typ, r.typ&(baseMask|trusted))
 	}
 	release := m.flag(program.KfuncRelease) && r.ref != 0
 	if err := e.argOffset(op, release); err != nil {
@@ -325,7 +334,7 @@ func (e *env) kfuncMem(i, op int, target btf.Type, m *kfuncMeta) (bool, error) {
 	}
 	if next == nil {
 		size, err := btf.Sizeof(target)
-		if err != nil || size <= 0 {
+		if err != nil || size < 0 {
 			return false, e.reject(CodeBTF, "%s reference type('%s %s') size cannot be determined: -22", argName(i), kindName(target), target.TypeName())
 		}
 		return false, e.checkMemArg(op, size)

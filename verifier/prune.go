@@ -119,7 +119,9 @@ func maybeLooping(old, cur *state) bool {
 	}
 	a, b := old.fr(), cur.fr()
 	for i := range a.regs {
-		if a.regs[i].typ != b.regs[i].typ || a.regs[i].Scalar != b.regs[i].Scalar || a.regs[i].off != b.regs[i].off {
+		x, y := a.regs[i], b.regs[i]
+		x.precise, y.precise = false, false
+		if x != y {
 			return false
 		}
 	}
