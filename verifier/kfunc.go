@@ -37,7 +37,9 @@ func (k *kfuncMeta) flag(f program.KfuncFlags) bool { return k.k.Flags&f != 0 }
 
 // trustedArgs reports whether pointers to structures must be valid for certain; what is released always must
 // (is_kfunc_trusted_args).
-func (k *kfuncMeta) trustedArgs() bool { return k.flag(program.KfuncTrustedArgs | program.KfuncRelease) }
+func (k *kfuncMeta) trustedArgs() bool {
+	return k.flag(program.KfuncTrustedArgs | program.KfuncRelease)
+}
 
 // unmodelled reports whether a name is that of a kernel kfunc whose call does more to the state than its prototype and
 // flags say (special_kfunc_list). Such a name is never treated as a plain function, whoever registers it.
