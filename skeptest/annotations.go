@@ -22,6 +22,7 @@ type expectation struct {
 	description   string
 	otherArch     string // architectures it is for, if this machine's is not among them
 	unchecked     []string
+	btfPath       string // BTF that CO-RE is resolved against, relative to the object
 }
 
 // message is text that the log must have, or, if not is set, must not have between the messages around it.
@@ -104,7 +105,9 @@ func (e *expectation) add(name, value string) error {
 		e.description = value
 	case "auxiliary":
 		e.auxiliary = true
-	case "btf_path", "caps":
+	case "btf_path":
+		e.btfPath = value
+	case "caps":
 		e.unchecked = append(e.unchecked, name)
 	default:
 		return fmt.Errorf("unknown annotation")

@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/btf"
 
 	"github.com/skep-bpf/skep"
 	"github.com/skep-bpf/skep/internal/native"
@@ -74,7 +75,14 @@ func Run(file string, opts Options) ([]Result, error) {
 		if e.auxiliary {
 			continue // part of other programs' tests
 		}
-		outcome, reason := e.test(o.Spec, name, opts.Load)
+		load := opts.Load
+		if e.btfPath != "" {
+			if load.KernelBTF, err = btf.LoadSpec(filepath.Join(filepath.Dir(file), e.btfPath)); err != nil {
+				results = append(results, Result{file, name, Fail, oneLine(err)})
+				continue
+			}
+		}
+		outcome, reason := e.test(o.Spec, name, load)
 		results = append(results, Result{file, name, outcome, reason})
 	}
 	if opts.Program != "" && len(results) == 0 {

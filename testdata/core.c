@@ -19,7 +19,7 @@ struct {
 #define exists(field) __builtin_preserve_field_info(field, 2)
 #define offset(field) __builtin_preserve_field_info(field, 0)
 
-SEC("socket") __success int moved_offset(struct __sk_buff *ctx)
+SEC("socket") __success __btf_path("core_target.o") __retval(16) int moved_offset(struct __sk_buff *ctx)
 {
 	struct skep_core *s = (void *)0;
 
@@ -28,14 +28,14 @@ SEC("socket") __success int moved_offset(struct __sk_buff *ctx)
 	return offset(s->moved);
 }
 
-SEC("socket") __success int gone_exists(struct __sk_buff *ctx)
+SEC("socket") __success __btf_path("core_target.o") __retval(0) int gone_exists(struct __sk_buff *ctx)
 {
 	struct skep_core *s = (void *)0;
 
 	return exists(s->gone);
 }
 
-SEC("socket") __success int load_moved(struct __sk_buff *ctx)
+SEC("socket") __success __btf_path("core_target.o") __retval(0) int load_moved(struct __sk_buff *ctx)
 {
 	u32 zero = 0;
 	struct skep_core *s = bpf_map_lookup_elem(&memory, &zero);

@@ -28,7 +28,7 @@ static __noinline __padded int twice(u32 v)
 	return 2 * v; // in twice
 }
 
-SEC("socket") __success int padded(struct __sk_buff *ctx)
+SEC("socket") __success __btf_path("core_target.o") __retval(34) int padded(struct __sk_buff *ctx)
 {
 	return twice(offset_of_moved(add_one(ctx->mark)));
 }

@@ -41,6 +41,7 @@ typedef _Bool bool;
 #define __retval(v) __tag("retval=" #v)
 #define __description(text) __tag("description=" text)
 #define __log_level(n) __tag("log_level=" #n)
+#define __btf_path(file) __tag("btf_path=" file) // what CO-RE is resolved against, in this directory
 #define __flag(f) __tag("prog_flags=" #f)
 
 enum { BPF_MAP_TYPE_HASH = 1, BPF_MAP_TYPE_ARRAY = 2, BPF_MAP_TYPE_PROG_ARRAY = 3, BPF_MAP_TYPE_PERCPU_HASH = 5, BPF_MAP_TYPE_PERCPU_ARRAY = 6 };
