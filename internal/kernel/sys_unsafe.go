@@ -1,5 +1,7 @@
 //go:build linux && (amd64 || arm64)
 
+//lint:file-ignore U1000 the structures mirror union bpf_attr, used fields or not
+
 package kernel
 
 import (
