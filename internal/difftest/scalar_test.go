@@ -293,44 +293,62 @@ func logRegs(s string) map[isa.Reg]string {
 	return regs
 }
 
-func compareScalars(seed uint64) (c scalarCounts, err error) {
-	p := scalarProgram(seed, 12+int(seed%30))
-	ok, log, err := kernel.Verify(p, 2)
+// scalarCompare is one comparison: the kernel's log on one side, a walk on the other.
+type scalarCompare struct {
+	scalarCounts
+	prog   *program.Program
+	log    string
+	lines  []string // of log, not yet read
+	walk   *scalarWalk
+	before map[int][scalarN]scalar.Scalar // the state before each instruction of the first path
+}
+
+func compareScalars(seed uint64) (scalarCounts, error) {
+	c := &scalarCompare{prog: scalarProgram(seed, 12+int(seed%30)), before: map[int][scalarN]scalar.Scalar{}}
+	ok, log, err := kernel.Verify(c.prog, 2)
 	if err != nil {
-		return c, err
+		return c.scalarCounts, err
 	}
 	if !ok {
 		// Only the generator can be at fault: nothing here can be refused.
-		return c, fmt.Errorf("refused:\n%s", log)
+		return c.scalarCounts, fmt.Errorf("refused:\n%s", log)
 	}
-	w := &scalarWalk{insns: p.Insns, taken: map[int][scalarN]scalar.Scalar{}, forked: map[int]scalar.Scalar{}}
-	for i := range w.regs {
-		w.regs[i] = scalar.Unknown()
+	c.log, c.lines = log, strings.Split(log, "\n")
+	c.walk = &scalarWalk{insns: c.prog.Insns, taken: map[int][scalarN]scalar.Scalar{}, forked: map[int]scalar.Scalar{}}
+	for i := range c.walk.regs {
+		c.walk.regs[i] = scalar.Unknown()
 	}
-	fail := func(pc int, before [scalarN]scalar.Scalar, format string, a ...any) error {
-		var b strings.Builder
-		for i := range before {
-			fmt.Fprintf(&b, "  R%d=%s\n", int(firstReg)+i, before[i].String())
-		}
-		text := isa.AppendText(nil, p.Insns, pc, nil)
-		return fmt.Errorf("insn %d: %s: %s\nbefore:\n%s%s", pc, text, fmt.Sprintf(format, a...), b.String(), log)
+	if err := c.firstPath(); err != nil {
+		return c.scalarCounts, err
 	}
-	compare := func(pc int, before [scalarN]scalar.Scalar, where string, got map[isa.Reg]string, regs *[scalarN]scalar.Scalar) error {
-		for r, kernel := range got {
-			c.regs++
-			if ours := regs[r-firstReg].String(); ours != kernel {
-				return fail(pc, before, "%sR%d\nkernel %s\nours   %s", where, r, kernel, ours)
-			}
-		}
-		return nil
-	}
+	return c.scalarCounts, c.otherPaths()
+}
 
-	lines := strings.Split(log, "\n")
+func (c *scalarCompare) fail(pc int, format string, a ...any) error {
+	var b strings.Builder
+	for i, s := range c.before[pc] {
+		fmt.Fprintf(&b, "  R%d=%s\n", int(firstReg)+i, s.String())
+	}
+	text := isa.AppendText(nil, c.prog.Insns, pc, nil)
+	return fmt.Errorf("insn %d: %s: %s\nbefore:\n%s%s", pc, text, fmt.Sprintf(format, a...), b.String(), c.log)
+}
+
+// equal compares the registers that a line of the log shows with ours.
+func (c *scalarCompare) equal(pc int, where, line string, ours *[scalarN]scalar.Scalar) error {
+	for r, kernel := range logRegs(line) {
+		c.regs++
+		if s := ours[r-firstReg].String(); s != kernel {
+			return c.fail(pc, "%sR%d\nkernel %s\nours   %s", where, r, kernel, s)
+		}
+	}
+	return nil
+}
+
+// firstPath follows the path that the kernel walks first, up to an exit.
+func (c *scalarCompare) firstPath() error {
 	pc := setupSize
-	before := map[int][scalarN]scalar.Scalar{}
-	i := 0
-	for ; i < len(lines); i++ {
-		m := insnLine.FindStringSubmatch(lines[i])
+	for i, line := range c.lines {
+		m := insnLine.FindStringSubmatch(line)
 		if m == nil {
 			continue
 		}
@@ -339,68 +357,77 @@ func compareScalars(seed uint64) (c scalarCounts, err error) {
 			continue
 		}
 		if at != pc {
-			return c, fail(pc, w.regs, "the kernel goes to %d, we to %d", at, pc)
+			return c.fail(pc, "the kernel goes to %d, we to %d", at, pc)
 		}
-		if pc >= setupSize && p.Insns[pc].Dst == 0 {
-			break // an exit block
+		if c.prog.Insns[pc].Dst == 0 {
+			c.lines = c.lines[i:]
+			return nil // an exit block
 		}
-		b := w.regs
-		before[pc] = b
-		next := w.step(pc)
-		if err := compare(pc, b, "", logRegs(m[2]), &w.regs); err != nil {
-			return c, err
+		c.before[pc] = c.walk.regs
+		next := c.walk.step(pc)
+		if err := c.equal(pc, "", m[2], &c.walk.regs); err != nil {
+			return err
 		}
 		pc = next
 	}
+	return c.fail(pc, "the log ends here")
+}
+
+// otherPaths compares the states with which the kernel enters the paths that it left for later: those of undecided
+// jumps, which must be ours, and of forks. After a fork a jump may belong to either path and is not compared.
+func (c *scalarCompare) otherPaths() error {
 	seen := map[int]bool{}
-	for ; i < len(lines); i++ {
-		m := fromLine.FindStringSubmatch(lines[i])
+	forks := len(c.walk.forked)
+	for _, line := range c.lines {
+		m := fromLine.FindStringSubmatch(line)
 		if m == nil {
 			continue
 		}
 		from, _ := strconv.Atoi(m[1])
 		to, _ := strconv.Atoi(m[2])
-		if from == to {
-			f, ok := w.forked[from]
-			if !ok {
-				if len(w.forked) > 0 {
-					continue // a fork on a forked path
-				}
-				return c, fail(from, before[from], "the kernel forks, we do not")
-			}
-			if !seen[from] && len(w.forked) == 1 {
-				c.forks++
-				st := before[from]
-				st[p.Insns[from].Dst-firstReg] = f
-				if err := compare(from, before[from], "forked ", logRegs(m[3]), &st); err != nil {
-					return c, err
-				}
-			}
-			seen[from] = true
-			continue
+		var err error
+		switch {
+		case from == to && forks == 0:
+			err = c.fail(from, "the kernel forks, we do not")
+		case from == to && forks == 1 && !seen[from]:
+			err = c.forkTaken(from, m[3])
+		case from != to && forks == 0:
+			err = c.jumpTaken(from, to, m[3])
 		}
-		if len(w.forked) > 0 {
-			continue // may belong to the other path
-		}
-		st, ok := w.taken[from]
-		if !ok {
-			return c, fail(from, before[from], "the kernel walks the jump to %d, we do not", to)
+		if err != nil {
+			return err
 		}
 		seen[from] = true
-		c.jumps++
-		if err := compare(from, before[from], "taken: ", logRegs(m[3]), &st); err != nil {
-			return c, err
+	}
+	for from := range c.walk.taken {
+		if !seen[from] && forks == 0 {
+			return c.fail(from, "we walk the jump, the kernel does not")
 		}
 	}
-	for from := range w.taken {
-		if !seen[from] && len(w.forked) == 0 {
-			return c, fail(from, before[from], "we walk the jump, the kernel does not")
+	for from := range c.walk.forked {
+		if !seen[from] && forks == 1 {
+			return c.fail(from, "we fork, the kernel does not")
 		}
 	}
-	for from := range w.forked {
-		if !seen[from] && len(w.forked) == 1 {
-			return c, fail(from, before[from], "we fork, the kernel does not")
-		}
+	return nil
+}
+
+func (c *scalarCompare) forkTaken(from int, line string) error {
+	f, ok := c.walk.forked[from]
+	if !ok {
+		return nil // a fork on the forked path
 	}
-	return c, nil
+	c.forks++
+	st := c.before[from]
+	st[c.prog.Insns[from].Dst-firstReg] = f
+	return c.equal(from, "forked ", line, &st)
+}
+
+func (c *scalarCompare) jumpTaken(from, to int, line string) error {
+	st, ok := c.walk.taken[from]
+	if !ok {
+		return c.fail(from, "the kernel walks the jump to %d, we do not", to)
+	}
+	c.jumps++
+	return c.equal(from, "taken: ", line, &st)
 }
