@@ -102,6 +102,9 @@ func (l *lowerer) arrayLookup(m int32) bool {
 // mapIn finds the map in register r where it was loaded just before, in straight-line code. It stands in for the
 // proof's fact where there is none.
 func (l *lowerer) mapIn(r isa.Reg) int32 {
+	if l.target[l.pc] != 0 {
+		return -1 // other paths come here with another map
+	}
 	f := l.p.FuncAt(l.pc)
 	for pc := l.pc - 1; pc >= l.p.Funcs[f].Start; pc-- {
 		in := l.p.Insns[pc]
