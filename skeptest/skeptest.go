@@ -134,6 +134,8 @@ func (e *expectation) test(spec *ebpf.CollectionSpec, name string, load skep.Opt
 	switch {
 	case errors.As(err, &rejected) && rejected.Code == "unsupported":
 		return Skip, rejected.Message
+	case err != nil && rejected == nil && strings.HasSuffix(err.Error(), "is not registered"):
+		return Skip, oneLine(err) // a kfunc that only the kernel has
 	case err != nil && rejected == nil:
 		return Fail, oneLine(err)
 	case e.failure && rejected == nil:
