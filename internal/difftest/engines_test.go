@@ -2,6 +2,7 @@ package difftest
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"testing"
@@ -32,7 +33,7 @@ type engines struct {
 	counts engineCounts
 }
 
-type engineCounts struct{ refused, interp, plain, jit, kernel, size int }
+type engineCounts struct{ refused, interp, plain, jit, kernel, size, none int }
 
 func newEngines(tb testing.TB) *engines {
 	p := progen.New(0, progen.ConfigFor(0, 5))
@@ -130,6 +131,10 @@ func (e *engines) inKernel(p *program.Program, fill []progen.Entry, packet []byt
 		e.counts.size++
 		return nil
 	}
+	if errors.Is(err, kernel.ErrNoVerdict) {
+		e.counts.none++
+		return nil
+	}
 	if err != nil {
 		return fmt.Errorf("the verifier accepts, the kernel does not: %w", err)
 	}
@@ -181,8 +186,11 @@ func TestEngines(t *testing.T) {
 		}
 	}
 	c := e.counts
-	t.Logf("%d programs: %d refused, %d interpreted without and %d with facts, %d compiled (%v), %d in the kernel (%v), too large for the kernel alone %d",
-		len(seeds), c.refused, c.plain, c.interp, c.jit, e.jit, c.kernel, e.kernel, c.size)
+	t.Logf("%d programs: %d refused, %d interpreted without and %d with facts, %d compiled (%v), %d in the kernel (%v), too large for the kernel alone %d, no verdict %d",
+		len(seeds), c.refused, c.plain, c.interp, c.jit, e.jit, c.kernel, e.kernel, c.size, c.none)
+	if c.none*1000 > len(seeds) && c.none > 2 {
+		t.Errorf("the kernel gives no verdict on %d of %d programs", c.none, len(seeds))
+	}
 	if c.size*1000 > len(seeds) && c.size > 2 {
 		t.Errorf("%d of %d programs are too large for the kernel alone", c.size, len(seeds))
 	}

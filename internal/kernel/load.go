@@ -124,7 +124,8 @@ func progLoad(a *attrProgLoad, level uint32) (fd int, log string, err error) {
 		switch {
 		case e == 0:
 			return fd, log, nil
-		case e == unix.EPERM, e == unix.ENOMEM, e == unix.ENOSPC, e == unix.EFAULT && log == "", log == "":
+		case e == unix.EPERM, e == unix.ENOMEM, e == unix.ENOSPC, log == "",
+			e == unix.EFAULT: // "verifier bug": it contradicts itself
 			return -1, log, fmt.Errorf("load: %w: %w", e, ErrNoVerdict)
 		}
 		return -1, log, fmt.Errorf("load: %w", e)
