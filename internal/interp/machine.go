@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"runtime"
-	"sync"
 
 	"github.com/skep-bpf/skep/internal/abi"
 	"github.com/skep-bpf/skep/internal/ir"
@@ -27,7 +25,7 @@ const mayGotoBudget = 8 << 20
 // yieldEvery is the number of loop rounds between two looks at the context.
 const yieldEvery = 1024
 
-// machine is the state of one run. Machines are pooled.
+// machine is the state of one run.
 type machine struct {
 	code    *Code
 	run     *rt.Run
@@ -64,20 +62,28 @@ type frame struct {
 	loops   int64
 }
 
-var machines = sync.Pool{New: func() any { return new(machine) }}
+// machines holds the machines of each execution slot, by depth of nesting. An entry is used by whoever holds the slot,
+// so it needs no lock; it stays for the next run.
+var machines = make([][]*machine, rt.CPUs())
 
-func (c *Code) exec(ctx context.Context, r *rt.Run) (uint64, error) {
-	m := machines.Get().(*machine)
-	defer m.put()
-	if m.stack == nil {
+// machineFor returns the machine of r.
+func machineFor(r *rt.Run) (*machine, error) {
+	for len(machines[r.CPU]) <= r.Depth() {
 		s, err := offheap.Alloc(stackBytes, offheap.WithGuard())
 		if err != nil {
-			return 0, fmt.Errorf("program %s: interpreter stack: %w", c.prog.Name, err)
+			return nil, fmt.Errorf("interpreter stack: %w", err)
 		}
-		m.stack = s
-		// The pool forgets machines when memory is collected.
-		runtime.AddCleanup(m, func(s *offheap.Region) { _ = s.Free() }, s)
+		machines[r.CPU] = append(machines[r.CPU], &machine{stack: s})
 	}
+	return machines[r.CPU][r.Depth()], nil
+}
+
+func (c *Code) exec(ctx context.Context, r *rt.Run) (uint64, error) {
+	m, err := machineFor(r)
+	if err != nil {
+		return 0, fmt.Errorf("program %s: %w", c.prog.Name, err)
+	}
+	defer m.forget()
 	m.run, m.ctx, m.depth, m.tails, m.err = r, ctx, 0, 0, nil
 	m.budget, m.bounded = c.opt.Budget, c.opt.Budget > 0
 	m.low = uint64(m.stack.Addr()) + stackBytes
@@ -89,12 +95,11 @@ func (c *Code) exec(ctx context.Context, r *rt.Run) (uint64, error) {
 	return m.regs[0], m.err
 }
 
-// put forgets what belongs to others and returns the machine to the pool.
-func (m *machine) put() {
+// forget drops what belongs to others.
+func (m *machine) forget() {
 	m.run, m.ctx, m.code, m.insns, m.err = nil, nil, nil, nil, nil
 	clear(m.frames[:m.most])
 	m.most = 0
-	machines.Put(m)
 }
 
 // enter starts the first function of c in the running frame.
