@@ -127,13 +127,12 @@ type state struct {
 	hist   []histEntry // since the checkpoint that is its parent
 
 	parent       *state
-	branches     int // paths that start here and are not finished
-	depth        int // number of checkpoints above
-	insn         int // where the checkpoint stands
-	first        int // first instruction after the parent checkpoint
-	last         int // instruction before the current one
-	mayGoto      int // passes through may_goto
-	cleaned      bool
+	branches     int  // paths that start here and are not finished
+	depth        int  // number of checkpoints above
+	insn         int  // where the checkpoint stands
+	first        int  // first instruction after the parent checkpoint
+	last         int  // instruction before the current one
+	mayGoto      int  // passes through may_goto
 	exactOnly    bool // see prune.go: compared without regard to precision
 	hits, misses int
 }
