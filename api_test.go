@@ -16,6 +16,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/skep-bpf/skep"
+	"github.com/skep-bpf/skep/cmd/skep/native12"
+	"github.com/skep-bpf/skep/internal/native"
 	"github.com/skep-bpf/skep/internal/offheap"
 )
 
@@ -190,6 +192,15 @@ func TestTailCalls(t *testing.T) {
 		xdp := load(t, "counter.o", skep.Options{Engine: e}, "count").Programs["count"]
 		if err := chain.Put(uint32(0), xdp); err == nil {
 			t.Error("an XDP program was put among tc programs")
+		}
+		other := skep.EngineInterpreter
+		if e == other {
+			other = skep.EngineAuto
+		}
+		if tc := load(t, "nesting.o", skep.Options{Engine: other}, "nesting").Programs["nesting"]; tc.Engine() != c.Programs["first"].Engine() {
+			if err := chain.Put(uint32(0), tc); err == nil {
+				t.Error("a program of another engine was put in")
+			}
 		}
 		if err := chain.Put(uint32(9), c.Programs["third"]); err == nil {
 			t.Error("slot 9 of 3 was set")
@@ -605,5 +616,35 @@ func TestRunBytecode(t *testing.T) {
 	}
 	if _, _, err := skep.RunBytecode(code[:7], nil, skep.Options{}); err == nil {
 		t.Error("half an instruction was taken")
+	}
+}
+
+// TestNativeKfunc calls a function in the platform's C convention, where there is a compiler; elsewhere, and by the
+// interpreter, it is refused with a reason.
+func TestNativeKfunc(t *testing.T) {
+	addr := native12.Addr()
+	if addr == 0 {
+		t.Skip("no native function of twelve arguments for this architecture")
+	}
+	var ks skep.Kfuncs
+	if err := ks.RegisterNative("kfunc12", addr); err != nil {
+		t.Fatal(err)
+	}
+	opts := skep.Options{Kfuncs: &ks, Programs: []string{"call_kfunc"}}
+	if native.Supported() == nil {
+		c := load(t, "twelve.o", opts, "call_kfunc")
+		ret, _, err := c.Programs["call_kfunc"].Test(make([]byte, 64))
+		if want := sum12(1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12); err != nil || int64(ret) != want {
+			t.Errorf("%d, %v; want %d", ret, err, want)
+		}
+	}
+	opts.Engine = skep.EngineInterpreter
+	c, err := skep.NewCollectionWithOptions(loadSpec(t, "twelve.o"), opts)
+	if err == nil {
+		_, _, err = c.Programs["call_kfunc"].Test(make([]byte, 64))
+		c.Close()
+	}
+	if err == nil || !strings.Contains(err.Error(), "machine code") {
+		t.Errorf("the interpreter called machine code, or does not say why not: %v", err)
 	}
 }

@@ -44,11 +44,16 @@ func loadObject(file string, l Limits) (*object.Object, error) {
 
 // LoadCollection reads an object file and loads everything in it.
 func LoadCollection(file string) (*Collection, error) {
-	spec, err := LoadCollectionSpec(file)
+	return LoadCollectionWithOptions(file, Options{})
+}
+
+// LoadCollectionWithOptions is LoadCollection with options.
+func LoadCollectionWithOptions(file string, opts Options) (*Collection, error) {
+	o, err := loadObject(file, opts.Limits)
 	if err != nil {
 		return nil, err
 	}
-	return NewCollection(spec)
+	return NewCollectionWithOptions(o.Spec, opts)
 }
 
 // NewCollection makes all maps and loads all programs of a spec. The spec is not changed.

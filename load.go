@@ -95,9 +95,6 @@ func (l *loader) finish(err error) {
 		return
 	}
 	c := Collection{Programs: l.progs, Maps: l.maps, Variables: l.vars}
-	for name := range l.opts.MapReplacements {
-		delete(c.Maps, name)
-	}
 	c.Close()
 }
 
@@ -302,9 +299,6 @@ func (l *loader) bindMaps(p *Program) error {
 			return fmt.Errorf("program %s: map %s: %w", p.name, pm.Name, maps.ErrClosed)
 		}
 		p.maps = append(p.maps, m)
-		if !m.BindTailCaller(p.TailKind()) {
-			return fmt.Errorf("program %s: program array %s holds programs of another kind than %s", p.name, pm.Name, p.TailKind())
-		}
 	}
 	return nil
 }
@@ -425,7 +419,7 @@ func (l *loader) place(progs []*Program) error {
 		for i, p := range progs {
 			p.exec, p.engine = codes[i], engine
 		}
-		return nil
+		return bindTailCallers(progs)
 	}
 	for _, p := range progs {
 		c, err := interp.New(p.ir, interp.Options{Budget: l.opts.Limits.InterpInsns})
@@ -433,6 +427,18 @@ func (l *loader) place(progs []*Program) error {
 			return err
 		}
 		p.exec, p.engine = c, engine
+	}
+	return bindTailCallers(progs)
+}
+
+// bindTailCallers makes sure that programs and those that they tail-call through arrays are of one kind.
+func bindTailCallers(progs []*Program) error {
+	for _, p := range progs {
+		for _, m := range p.maps {
+			if !m.BindTailCaller(p.TailKind()) {
+				return fmt.Errorf("program %s: program array %s is for programs of another kind than %s", p.name, m.Name(), p.TailKind())
+			}
+		}
 	}
 	return nil
 }

@@ -118,12 +118,9 @@ func (p *Program) ProgramID() uint32 { return p.id }
 // TailTarget returns what a tail call to the program jumps to; it is for program arrays.
 func (p *Program) TailTarget() *rt.Target { return p.exec.Target() }
 
-// TailKind says what programs that tail-call each other must have in common: type, attach type, engine.
+// TailKind says what programs that tail-call each other must have in common: type and engine.
 func (p *Program) TailKind() string {
-	if p.prog.Type == ebpf.Tracing || p.prog.Type == ebpf.LSM {
-		return fmt.Sprintf("%s/%s", p.prog.Type, p.prog.AttachTo)
-	}
-	return p.prog.Type.String()
+	return fmt.Sprintf("%s on %s", p.prog.Type, p.engine)
 }
 
 // Hold keeps the program until Unhold, for a program array that it is stored in.
