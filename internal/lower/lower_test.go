@@ -497,6 +497,26 @@ go:
 		11: exit`)
 }
 
+// TestTailCallJoined: the paths meet at the call itself, so the load in front of it is not the only one.
+func TestTailCallJoined(t *testing.T) {
+	p := parse(t, `
+.map one prog_array 4 4 8
+.map two prog_array 4 4 8
+	r3 = 5
+	r2 = map[one] ll
+	if r1 == 0 goto go
+	r2 = map[two] ll
+go:
+	call 12
+	r0 = 1
+	exit
+`)
+	got, err := lower.Lower(p, nil, env(p))
+	if err != nil || strings.Count(show(got), "tail_call") != 2 {
+		t.Error(show(got), err)
+	}
+}
+
 // TestRefusals: what cannot be lowered is named.
 func TestRefusals(t *testing.T) {
 	for src, want := range map[string]string{
