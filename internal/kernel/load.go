@@ -125,7 +125,7 @@ func progLoad(a *attrProgLoad, level uint32) (fd int, log string, err error) {
 		case e == 0:
 			return fd, log, nil
 		case e == unix.EPERM, e == unix.ENOMEM, e == unix.ENOSPC, log == "",
-			e == unix.EFAULT: // "verifier bug": it contradicts itself
+			e == unix.EFAULT && strings.Contains(strings.ToLower(log), "verifier bug"): // it contradicts itself
 			return -1, log, fmt.Errorf("load: %w: %w", e, ErrNoVerdict)
 		}
 		return -1, log, fmt.Errorf("load: %w", e)

@@ -27,14 +27,15 @@ type sizes struct {
 }
 
 // TestCodeSize compares the size of our machine code with the kernel's for every program of the fixtures (and of the
-// objects that SKEP_OBJECTS matches) that both accept. It needs root.
+// objects in the directory SKEP_OBJECTS) that both accept. It needs root.
 func TestCodeSize(t *testing.T) {
 	if err := kernel.Available(); err != nil {
 		t.Skip(err)
 	}
 	files, _ := filepath.Glob("../../testdata/*.o")
-	if g := os.Getenv("SKEP_OBJECTS"); g != "" {
-		files, _ = filepath.Glob(g)
+	if dir := os.Getenv("SKEP_OBJECTS"); dir != "" {
+		more, _ := filepath.Glob(filepath.Join(dir, "*.o"))
+		files = append(files, more...)
 	}
 	var s sizes
 	for _, f := range files {
