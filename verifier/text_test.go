@@ -178,6 +178,7 @@ func TestProgramsInKernel(t *testing.T) {
 			if c.err != "" && !strings.Contains(log, c.err) {
 				t.Errorf("the kernel's log lacks %q:\n%s", c.err, log)
 			}
+			inOrder(t, log, c.logs)
 		})
 	}
 	if judged == 0 {
