@@ -18,71 +18,31 @@ func (e *env) checkCondJump(in isa.Insn) error {
 	if in.JmpOp() == isa.JmpJCOND {
 		return e.checkMayGoto(in)
 	}
-	fr := e.st.fr()
-	dst, err := e.readReg(in.Dst)
+	imm := reg{Scalar: scalar.Imm(in.Imm), typ: scalarValue}
+	dst, src, err := e.jumpOperands(in, &imm)
 	if err != nil {
 		return err
 	}
-	imm := reg{typ: scalarValue}
-	src := &imm
-	var flags uint8
-	if in.SrcIsReg() {
-		if in.Imm != 0 {
-			return e.reject(CodeBadInsn, "BPF_JMP/JMP32 uses reserved fields")
-		}
-		if src, err = e.readReg(in.Src); err != nil {
-			return err
-		}
-		if src.typ == ptrToStack {
-			flags |= histSrcStack
-		}
-	} else {
-		if in.Src != 0 {
-			return e.reject(CodeBadInsn, "BPF_JMP/JMP32 uses reserved fields")
-		}
-		imm.Scalar = scalar.Imm(in.Imm)
-	}
-	if dst.typ == ptrToStack {
-		flags |= histDstStack
-	}
-	if flags != 0 {
-		e.pushHist(flags, 0, 0)
-	}
-	taken := e.branchTaken(in, dst, src)
-	if taken >= 0 {
+	if taken := e.branchTaken(in, dst, src); taken >= 0 {
 		return e.followBranch(in, taken, dst, src)
 	}
-	var links linkedRegs
-	if in.SrcIsReg() && src.typ == scalarValue && src.id != 0 {
-		e.collectLinked(e.st, src.id, &links)
-	}
-	if dst.typ == scalarValue && dst.id != 0 {
-		e.collectLinked(e.st, dst.id, &links)
-	}
-	if links.n > 1 {
-		e.pushLinked(links)
-	}
+	links := e.jumpLinks(in, dst, src)
 	other, err := e.push(e.insn+int(in.Off)+1, e.insn)
 	if err != nil {
 		return err
 	}
 	e.aux[e.insn].always, e.aux[e.insn].never = true, true
-	ofr := other.fr()
-	odst, oimm := &ofr.regs[in.Dst], imm
-	osrc := &oimm
+	oimm := imm
+	odst, osrc := &other.fr().regs[in.Dst], &oimm
 	if in.SrcIsReg() {
-		osrc = &ofr.regs[in.Src]
+		osrc = &other.fr().regs[in.Src]
 	}
 	e.narrow(in, dst, src, odst, osrc)
-	if in.SrcIsReg() && src.typ == scalarValue && src.id != 0 {
-		e.syncLinked(e.st, src, &links)
-		e.syncLinked(other, osrc, &links)
+	if in.SrcIsReg() {
+		e.syncBoth(other, src, osrc, &links)
 	}
-	if dst.typ == scalarValue && dst.id != 0 {
-		e.syncLinked(e.st, dst, &links)
-		e.syncLinked(other, odst, &links)
-	}
-	e.learnNonNull(in, dst, src, fr, ofr)
+	e.syncBoth(other, dst, odst, &links)
+	e.learnNonNull(in, dst, src, e.st.fr(), other.fr())
 	if !in.IsJump32() && !in.SrcIsReg() && in.Imm == 0 && dst.typ.mayBeNull() &&
 		(in.JmpOp() == isa.JmpJEQ || in.JmpOp() == isa.JmpJNE) {
 		e.resolveNull(e.st, dst, in.JmpOp() == isa.JmpJNE)
@@ -94,6 +54,57 @@ func (e *env) checkCondJump(in isa.Insn) error {
 		e.printInsnState(e.st)
 	}
 	return nil
+}
+
+// jumpOperands returns both sides of a comparison; imm stands for the right one where that is a constant.
+func (e *env) jumpOperands(in isa.Insn, imm *reg) (dst, src *reg, err error) {
+	if dst, err = e.readReg(in.Dst); err != nil {
+		return nil, nil, err
+	}
+	src = imm
+	var flags uint8
+	if in.SrcIsReg() {
+		if in.Imm != 0 {
+			return nil, nil, e.reject(CodeBadInsn, "BPF_JMP/JMP32 uses reserved fields")
+		}
+		if src, err = e.readReg(in.Src); err != nil {
+			return nil, nil, err
+		}
+		if src.typ == ptrToStack {
+			flags |= histSrcStack
+		}
+	} else if in.Src != 0 {
+		return nil, nil, e.reject(CodeBadInsn, "BPF_JMP/JMP32 uses reserved fields")
+	}
+	if dst.typ == ptrToStack {
+		flags |= histDstStack
+	}
+	if flags != 0 {
+		e.pushHist(flags, 0, 0)
+	}
+	return dst, src, nil
+}
+
+// jumpLinks finds the scalars that are linked to either side, and notes for precision that they learn together.
+func (e *env) jumpLinks(in isa.Insn, dst, src *reg) (links linkedRegs) {
+	if in.SrcIsReg() && src.typ == scalarValue && src.id != 0 {
+		e.collectLinked(e.st, src.id, &links)
+	}
+	if dst.typ == scalarValue && dst.id != 0 {
+		e.collectLinked(e.st, dst.id, &links)
+	}
+	if links.n > 1 {
+		e.pushLinked(links)
+	}
+	return links
+}
+
+// syncBoth gives what both paths found out about one operand to the scalars linked to it.
+func (e *env) syncBoth(other *state, r, or *reg, links *linkedRegs) {
+	if r.typ == scalarValue && r.id != 0 {
+		e.syncLinked(e.st, r, links)
+		e.syncLinked(other, or, links)
+	}
 }
 
 // followBranch continues on the only way a decided jump can go.

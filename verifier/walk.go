@@ -218,30 +218,6 @@ func (e *env) checkExit(printState *bool) (outcome, error) {
 	return pathEnd, e.checkReturn(isa.R0, "R0")
 }
 
-// checkLeaks rejects references that are still held where the main function ends (check_reference_leak).
-func (e *env) checkLeaks() error {
-	if e.st.cur != 0 {
-		return nil
-	}
-	return e.heldRefs("BPF_EXIT instruction in main prog")
-}
-
-// heldRefs rejects if any reference is held where what would lose it.
-func (e *env) heldRefs(what string) error {
-	var err error
-	for _, r := range e.st.refs {
-		if err == nil {
-			err = e.reject(CodeReference, "Unreleased reference id=%d alloc_insn=%d", r.id, r.insn)
-		} else {
-			err = e.why(err, "Unreleased reference id=%d alloc_insn=%d", r.id, r.insn)
-		}
-	}
-	if err != nil {
-		err = e.why(err, "%s would lead to reference leak", what)
-	}
-	return err
-}
-
 // push keeps a copy of the current state as a path to walk later, from instruction to.
 func (e *env) push(to, prev int) (*state, error) {
 	s := new(state)

@@ -1,0 +1,314 @@
+package verifier
+
+import (
+	"github.com/cilium/ebpf"
+
+	"github.com/skep-bpf/skep/internal/isa"
+	"github.com/skep-bpf/skep/internal/progtype"
+)
+
+// This file checks the arguments of helpers against their prototypes; the checks of memory serve kfuncs and global
+// functions too.
+
+// checkHelperArg checks argument i (from 0) of a helper (check_func_arg).
+func (e *env) checkHelperArg(i int, m *callMeta) error {
+	a := &m.proto.Args[i]
+	if a.Kind == ArgDontCare {
+		return nil
+	}
+	op := i + 1
+	r, err := e.readReg(isa.Reg(op))
+	if err != nil {
+		return err
+	}
+	if a.Kind == ArgAnything {
+		return nil
+	}
+	if r.typ.isPacket() && (!m.proto.PktAccess || !progtype.HelperPacketAccess(e.prog.Type)) {
+		return e.reject(CodePermission, "helper access to the packet is not allowed")
+	}
+	null := r.isNull() && a.OrNull
+	if null {
+		if err := e.markPrecise(op); err != nil {
+			return err
+		}
+	} else {
+		if err := e.argType(op, a, m.proto.ReleaseArg == op); err != nil {
+			return err
+		}
+		if err := e.argOffset(op, m.proto.ReleaseArg == op); err != nil {
+			return err
+		}
+	}
+	if m.proto.ReleaseArg == op {
+		if r.ref == 0 && !r.isNull() {
+			return e.reject(CodeReference, "R%d must be referenced when passed to release function", op)
+		}
+		m.releaseOp = op
+	}
+	if r.ref != 0 {
+		if m.ref != 0 {
+			return e.reject(CodeInternal, "verifier internal error: more than one arg with ref_obj_id R%d %d %d", op, r.ref, m.ref)
+		}
+		m.ref = r.ref
+	}
+	return e.useArg(op, a, null, m)
+}
+
+// memTypes are what can be passed as memory; the order is that of messages.
+var memTypes = []regType{ptrToStack, ptrToPacket, ptrToPacketMeta, mapKeyType, ptrToMapValue, ptrToMem, ptrToBTF}
+
+// mapKeyType stands in messages for PTR_TO_MAP_KEY, which only callbacks have.
+const mapKeyType = baseMask - 1
+
+var argTypes = map[ArgKind][]regType{
+	ArgConstMapPtr:     {constPtrToMap},
+	ArgMapKey:          memTypes,
+	ArgMapValue:        memTypes,
+	ArgUninitMapValue:  memTypes,
+	ArgMem:             memTypes,
+	ArgUninitMem:       memTypes,
+	ArgWriteMem:        memTypes,
+	ArgFixedMem:        memTypes,
+	ArgFixedUninitMem:  memTypes,
+	ArgConstSize:       {scalarValue},
+	ArgConstSizeOrZero: {scalarValue},
+	ArgConstAllocSize:  {scalarValue},
+	ArgCtx:             {ptrToCtx},
+	ArgSockCommon:      {ptrToSockCommon, ptrToSocket, ptrToTCPSock},
+	ArgSocket:          {ptrToSocket},
+	ArgConstStr:        {ptrToMapValue},
+}
+
+// argType checks the type of an argument (check_reg_type).
+func (e *env) argType(op int, a *HelperArg, release bool) error {
+	r := &e.st.fr().regs[op]
+	t := r.typ
+	if a.OrNull {
+		t &^= maybeNull
+	}
+	if !writesArg(a.Kind) {
+		t &^= rdonly
+	}
+	want, ok := argTypes[a.Kind]
+	if !ok {
+		return e.reject(CodeInternal, "verifier internal error: unsupported arg type %d", a.Kind)
+	}
+	for _, w := range want {
+		if t == w && w != ptrToBTF {
+			return nil
+		}
+	}
+	return e.reject(CodeType, "R%d type=%s expected=%s", op, r.typ, expectedTypes(a.Kind, want, release))
+}
+
+// expectedTypes lists the accepted types as the kernel's messages do.
+func expectedTypes(kind ArgKind, want []regType, release bool) string {
+	switch {
+	case len(want) == len(memTypes):
+		return "fp, pkt, pkt_meta, map_key, map_value, mem, ringbuf_mem, buf, trusted_ptr_"
+	case kind == ArgSockCommon && release:
+		return "sock_common, sock, tcp_sock, xdp_sock, ptr_, trusted_ptr_"
+	case kind == ArgSockCommon:
+		return "sock_common, sock, tcp_sock, xdp_sock"
+	}
+	return want[0].String()
+}
+
+// writesArg reports whether a helper may write the memory of such an argument.
+func writesArg(k ArgKind) bool {
+	return k == ArgUninitMapValue || k == ArgUninitMem || k == ArgFixedUninitMem || k == ArgWriteMem
+}
+
+// argOffset checks that a pointer passed on is moved only as far as its type allows (check_func_arg_reg_off).
+func (e *env) argOffset(op int, release bool) error {
+	r := &e.st.fr().regs[op]
+	if release {
+		if r.off != 0 {
+			return e.reject(CodePointerMath, "%s must have zero offset when passed to release func or trusted arg to kfunc", operandName(op))
+		}
+		return e.fixedOff(op, false)
+	}
+	switch r.typ.base() {
+	case ptrToStack, ptrToPacket, ptrToPacketMeta, ptrToMapValue, ptrToMem, scalarValue:
+		if !r.typ.mayBeNull() {
+			return nil
+		}
+	case ptrToBTF:
+		return e.fixedOff(op, true)
+	}
+	return e.fixedOff(op, false)
+}
+
+// useArg checks what an argument's kind asks beyond its type.
+func (e *env) useArg(op int, a *HelperArg, null bool, m *callMeta) error {
+	r := &e.st.fr().regs[op]
+	kind := accessKind(writesArg(a.Kind))
+	switch a.Kind {
+	case ArgConstMapPtr:
+		m.mapIdx = int(r.aux)
+	case ArgMapKey:
+		if m.mapIdx < 0 {
+			return e.reject(CodeType, "invalid map_ptr to access map->key")
+		}
+		return e.useKey(op, m)
+	case ArgMapValue, ArgUninitMapValue:
+		if null {
+			return nil
+		}
+		if m.mapIdx < 0 {
+			return e.reject(CodeType, "invalid map_ptr to access map->value")
+		}
+		return e.useMem(op, int(e.prog.Maps[m.mapIdx].ValueSize), kind, false, bool(kind), m)
+	case ArgFixedMem, ArgFixedUninitMem:
+		if null {
+			return nil
+		}
+		if err := e.useMem(op, a.Size, kind, false, bool(kind), m); err != nil {
+			return err
+		}
+		if a.Align {
+			return e.checkAlign(r, 0, a.Size, true)
+		}
+	case ArgConstSize, ArgConstSizeOrZero:
+		prev := &m.proto.Args[op-2]
+		w := accessKind(writesArg(prev.Kind))
+		return e.sizeArg(op, op-1, w, a.Kind == ArgConstSizeOrZero, bool(w) && prev.Kind != ArgWriteMem, m)
+	case ArgConstAllocSize:
+		if !r.Var.IsConst() {
+			return e.reject(CodeType, "R%d is not a known constant'", op)
+		}
+		m.retMemSize = int(r.Var.Value)
+		return e.markPrecise(op)
+	case ArgConstStr:
+		_, err := e.constString(op)
+		return err
+	}
+	return nil
+}
+
+// useKey checks a map key and finds out whether it is a known index.
+func (e *env) useKey(op int, m *callMeta) error {
+	mp := &e.prog.Maps[m.mapIdx]
+	if err := e.useMem(op, int(mp.KeySize), accessRead, false, false, m); err != nil {
+		return err
+	}
+	if mp.Type != ebpf.Array && mp.Type != ebpf.PerCPUArray {
+		return nil
+	}
+	var err error
+	m.constKey, m.hasKey, err = e.constantKey(op, int(mp.KeySize))
+	return err
+}
+
+// useMem checks that a helper or kfunc may access size bytes at operand op (check_helper_mem_access). With raw, memory
+// on the stack need not be initialised.
+func (e *env) useMem(op, size int, kind accessKind, zeroOK, raw bool, m *callMeta) error {
+	r := &e.st.fr().regs[op]
+	off := int(r.off)
+	switch b := r.typ.base(); {
+	case r.typ.mayBeNull():
+		// no bytes of what may not be there are fine
+		if zeroOK && size == 0 {
+			return nil
+		}
+	case r.typ.isPacket():
+		if kind == accessWrite && !progtype.DirectPacketWrite(e.prog.Type) {
+			return e.reject(CodePermission, "cannot write into packet")
+		}
+		return e.inPacket(op, off, size, zeroOK)
+	case b == ptrToMapValue:
+		if err := e.mapMayAccess(r, off, size, kind); err != nil {
+			return err
+		}
+		return e.inRegion(op, off, size, int64(e.prog.Maps[r.aux].ValueSize), zeroOK)
+	case b == ptrToMem:
+		if kind == accessWrite && r.typ&rdonly != 0 {
+			return e.reject(CodePermission, "%s cannot write into %s", operandName(op), r.typ)
+		}
+		return e.inRegion(op, off, size, int64(r.aux), zeroOK)
+	case b == ptrToStack:
+		if err := e.helperStack(op, off, size, kind, zeroOK, raw && r.Var.IsConst()); err != nil {
+			return err
+		}
+		if raw && r.Var.IsConst() && m != nil {
+			m.fillOp, m.fillSize = op, size
+		}
+		return nil
+	case b == ptrToBTF && kind == accessRead:
+		return e.checkStruct(op, off, size, accessRead)
+	case b == ptrToCtx && !progtype.HasFixedCtx(e.prog.Type):
+		if size == 0 && zeroOK {
+			return nil
+		}
+		if size <= 0 {
+			return e.reject(CodeBounds, "invalid zero-sized read")
+		}
+		if err := e.checkCtxBytes(op, size, kind); err != nil {
+			return err
+		}
+		return nil
+	}
+	if zeroOK && size == 0 && r.isNull() {
+		return nil
+	}
+	return e.reject(CodeType, "%s type=%s expected=fp", operandName(op), r.typ)
+}
+
+// checkCtxBytes checks a context that is plain memory, passed as such.
+func (e *env) checkCtxBytes(op, size int, kind accessKind) error {
+	if err := e.fixedOff(op, false); err != nil {
+		return err
+	}
+	if !progtype.CtxAccess(e.prog.Type, e.prog.AttachType, size-1, 1, kind == accessWrite, false).OK {
+		return e.reject(CodePermission, "invalid bpf_context access off=%d size=1", size-1)
+	}
+	e.maxCtx = max(e.maxCtx, size)
+	return nil
+}
+
+// sizeArg checks a length in operand op for the memory in operand memOp (check_mem_size_reg).
+func (e *env) sizeArg(op, memOp int, kind accessKind, zeroOK, raw bool, m *callMeta) error {
+	r := &e.st.fr().regs[op]
+	if !r.Var.IsConst() {
+		raw = false // how much is written is not known: all of it must be initialised
+	}
+	switch {
+	case r.Smin < 0:
+		return e.reject(CodeBounds, "%s min value is negative, either use unsigned or 'var &= const'", operandName(op))
+	case r.Umin == 0 && !zeroOK:
+		return e.reject(CodeBounds, "%s invalid zero-sized read: u64=[%d,%d]", operandName(op), int64(r.Umin), int64(r.Umax))
+	case r.Umax >= maxVarSize:
+		return e.reject(CodeBounds, "%s unbounded memory access, use 'var &= const' or 'if (var < const)'", operandName(op))
+	}
+	if err := e.useMem(memOp, int(r.Umax), kind, zeroOK, raw, m); err != nil {
+		return err
+	}
+	return e.markPrecise(op)
+}
+
+// constString returns the string that an operand points to: NUL-terminated, in a map that cannot change
+// (check_reg_const_str).
+func (e *env) constString(op int) (string, error) {
+	r := &e.st.fr().regs[op]
+	if r.typ != ptrToMapValue {
+		return "", e.reject(CodeType, "%s type=%s expected=map_value", operandName(op), r.typ)
+	}
+	m := &e.prog.Maps[r.aux]
+	if !isConstantMap(m) {
+		return "", e.reject(CodePermission, "%s does not point to a readonly map'", operandName(op))
+	}
+	if !r.Var.IsConst() {
+		return "", e.reject(CodeType, "%s is not a constant address'", operandName(op))
+	}
+	if err := e.inRegion(op, int(r.off), int(m.ValueSize)-int(r.off), int64(m.ValueSize), false); err != nil {
+		return "", err
+	}
+	at := int(r.off) + int(r.Var.Value)
+	for i := at; i < len(m.Contents); i++ {
+		if m.Contents[i] == 0 {
+			return string(m.Contents[at:i]), nil
+		}
+	}
+	return "", e.reject(CodeType, "string is not zero-terminated")
+}

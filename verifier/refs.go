@@ -1,0 +1,59 @@
+package verifier
+
+// This file keeps the references that a program holds: acquired from helpers and kfuncs, to be released before it ends.
+
+// acquireRef makes a new reference (acquire_reference).
+func (e *env) acquireRef() uint32 {
+	e.idGen++
+	e.st.refs = append(e.st.refs, refState{id: e.idGen, insn: int32(e.insn)})
+	return e.idGen
+}
+
+// dropRef takes a reference off the list; false if it is not on it.
+func (s *state) dropRef(id uint32) bool {
+	for i := range s.refs {
+		if s.refs[i].id == id {
+			s.refs = append(s.refs[:i:i], s.refs[i+1:]...)
+			return true
+		}
+	}
+	return false
+}
+
+// releaseRef releases a reference: every pointer that stood for it, in registers, slots and stack arguments of every
+// frame, becomes an unknown number (release_reference).
+func (e *env) releaseRef(id uint32) bool {
+	if !e.st.dropRef(id) {
+		return false
+	}
+	e.st.eachReg(func(r *reg) {
+		if r.ref == id {
+			e.setUnknown(r)
+		}
+	})
+	return true
+}
+
+// checkLeaks rejects references that are still held where the main function ends (check_reference_leak).
+func (e *env) checkLeaks() error {
+	if e.st.cur != 0 {
+		return nil
+	}
+	return e.heldRefs("BPF_EXIT instruction in main prog")
+}
+
+// heldRefs rejects if any reference is held where what would lose it.
+func (e *env) heldRefs(what string) error {
+	var err error
+	for _, r := range e.st.refs {
+		if err == nil {
+			err = e.reject(CodeReference, "Unreleased reference id=%d alloc_insn=%d", r.id, r.insn)
+		} else {
+			err = e.why(err, "Unreleased reference id=%d alloc_insn=%d", r.id, r.insn)
+		}
+	}
+	if err != nil {
+		err = e.why(err, "%s would lead to reference leak", what)
+	}
+	return err
+}
