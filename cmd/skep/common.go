@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"fmt"
 	"sort"
 	"strings"
@@ -54,4 +55,11 @@ func machineText(spec *ebpf.CollectionSpec, name, arch string) (string, error) {
 	}
 	defer c.Close()
 	return c.Programs[name].Disassemble(arch)
+}
+
+// printJSON prints v as one line, with < > & as they are.
+func (e *env) printJSON(v any) error {
+	enc := json.NewEncoder(e.stdout)
+	enc.SetEscapeHTML(false)
+	return enc.Encode(v)
 }

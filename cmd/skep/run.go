@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"encoding/hex"
-	"encoding/json"
 	"fmt"
 	"os"
 	"strings"
@@ -110,7 +109,7 @@ func (e *env) runOnce(r *runner, name string, pkt, ctx []byte, a *runArgs) error
 		return err
 	}
 	if a.json {
-		return json.NewEncoder(e.stdout).Encode(runLine{name, r.engine, out.ret, hex.EncodeToString(out.data), out.ns})
+		return e.printJSON(runLine{name, r.engine, out.ret, hex.EncodeToString(out.data), out.ns})
 	}
 	fmt.Fprintf(e.stdout, "%s (%s): returned %d (%#x), %.1f ns per run\n", name, r.engine, out.ret, out.ret, out.ns)
 	if out.redirect != "" {

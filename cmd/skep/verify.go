@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
@@ -93,7 +92,7 @@ func (e *env) verifyOne(file string, spec *ebpf.CollectionSpec, name string, lev
 		out.Verdict, out.Error, out.Code = "not loaded", err.Error(), "load"
 	}
 	if asJSON {
-		_ = json.NewEncoder(e.stdout).Encode(out)
+		_ = e.printJSON(out)
 		return code
 	}
 	figures := fmt.Sprintf("%d insns, %d states, %s", out.Processed, out.States, time.Duration(out.TimeUS)*time.Microsecond)

@@ -3,7 +3,10 @@ package object
 import (
 	"bytes"
 	"debug/elf"
+	"encoding/binary"
+	"errors"
 	"fmt"
+	"io"
 	"sort"
 	"strings"
 
@@ -24,7 +27,7 @@ type rawObject struct {
 func readELF(data []byte, opt Options) (*rawObject, error) {
 	f, err := elf.NewFile(bytes.NewReader(data))
 	if err != nil {
-		return nil, err
+		return nil, headerError(data, err)
 	}
 	if f.Class != elf.ELFCLASS64 {
 		return nil, fmt.Errorf("ELF class %v: BPF objects are 64-bit", f.Class)
@@ -170,4 +173,21 @@ func (raw *rawObject) checkFlattened() error {
 		return fmt.Errorf("%d programs that may share %d instructions: more than %d together", programs, insns, maxFlattened)
 	}
 	return nil
+}
+
+// headerError says where a file ends that is too short for its own headers; debug/elf says no more than EOF.
+func headerError(data []byte, err error) error {
+	const headerSize, tableAt = 64, 40
+	switch {
+	case !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF):
+		return err
+	case len(data) < headerSize:
+		return fmt.Errorf("the ELF header ends at offset %d, the file at %d: %w", headerSize, len(data), io.ErrUnexpectedEOF)
+	}
+	order := binary.ByteOrder(binary.LittleEndian)
+	if elf.Data(data[elf.EI_DATA]) == elf.ELFDATA2MSB {
+		order = binary.BigEndian
+	}
+	table := order.Uint64(data[tableAt:])
+	return fmt.Errorf("the section headers at offset %d are not whole, the file ends at %d: %w", table, len(data), io.ErrUnexpectedEOF)
 }
