@@ -23,6 +23,7 @@ import (
 
 	"github.com/skep-bpf/skep/internal/rt"
 	"github.com/skep-bpf/skep/maps"
+	"github.com/skep-bpf/skep/verifier"
 )
 
 // Engine is what runs programs.
@@ -70,6 +71,8 @@ type Options struct {
 	Env Env
 	// GlobalStackArgs permits global functions with more than five parameters, which the kernel refuses.
 	GlobalStackArgs bool
+	// JIT asks for the verdict of a kernel whose compiler cannot pass stack arguments, or that has none.
+	JIT verifier.JITSupport
 	// MapReplacements are maps to use instead of making new ones. Type, sizes and flags must be those of the spec. The
 	// collection takes its own hold of them: the caller closes its own whenever it likes.
 	MapReplacements map[string]*Map

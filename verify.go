@@ -59,7 +59,7 @@ func (o *Options) describeKfuncs(p *program.Program) error {
 func (o *Options) verify(p *program.Program) (*verifier.Result, error) {
 	vo := verifier.Options{
 		LogLevel: uint32(o.LogLevel), LogLimit: o.Limits.LogBytes, Helpers: helpers.Proto, InsnLimit: o.Limits.Insns,
-		GlobalStackArgs: o.GlobalStackArgs,
+		GlobalStackArgs: o.GlobalStackArgs, JIT: o.JIT, CPUs: PossibleCPUs(),
 	}
 	res, err := verifier.Verify(p, vo)
 	if err == nil {

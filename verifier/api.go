@@ -39,10 +39,23 @@ type Options struct {
 	CPUs int
 	// GlobalStackArgs permits global functions with more than five parameters, which the kernel refuses.
 	GlobalStackArgs bool
+	// JIT says what the machine that is to run the program can do with stack arguments.
+	JIT JITSupport
 	// CheckpointEvery puts a checkpoint at every instruction (BPF_F_TEST_STATE_FREQ is a program flag and does the
 	// usual thing; this is for tests of precision).
 	CheckpointEvery bool
 }
+
+// JITSupport is what the target can do with stack arguments. skep's own engines can do all; the other values ask for the
+// kernel's verdict on machines that cannot.
+type JITSupport uint8
+
+// The kinds of targets.
+const (
+	JITStackArgs   JITSupport = iota // stack arguments work
+	JITNoStackArgs                   // a compiler that does not know them
+	JITNone                          // no compiler at all
+)
 
 // Stats are the figures the kernel prints at log level 4.
 type Stats struct {

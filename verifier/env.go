@@ -146,6 +146,8 @@ func (e *env) checkProgram() error {
 		return e.reject(CodeInternal, "function table does not cover the program")
 	case len(p.Funcs) > isa.MaxSubprogs:
 		return e.reject(CodeTooComplex, "too many subprograms")
+	case p.Type == ebpf.Extension && p.Funcs[0].Params() > isa.MaxRegArgs:
+		return e.reject(CodeStackArgs, "freplace programs with >%d args not supported yet", isa.MaxRegArgs)
 	case !supportedTypes[p.Type]:
 		return e.unsupported("programs of type %v", p.Type)
 	}

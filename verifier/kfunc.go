@@ -80,6 +80,9 @@ func (e *env) checkKfuncCall(in isa.Insn) error {
 	if n > isa.MaxFuncArgs {
 		return e.reject(CodeStackArgs, "Function %s has %d > %d args", k.Name, n, isa.MaxFuncArgs)
 	}
+	if err := e.targetTakes("kfunc", k.Name, n); err != nil {
+		return err
+	}
 	if err := e.needStackArgs(n); err != nil {
 		return err
 	}

@@ -163,7 +163,9 @@ func (e *env) resolveFuncs() error {
 			return e.reject(CodeStackArgs, "kernel supports at most %d parameters, function %s has %d", isa.MaxFuncArgs, fn.Name, info.params)
 		}
 		if f == 0 {
-			info.inArgs = 0
+			info.inArgs = 0 // the entry gets the context and nothing else
+		} else if err := e.targetTakes("function", fn.Name, info.params); err != nil {
+			return err
 		}
 		for i := fn.Start; i < fn.End; i++ {
 			in := e.prog.Insns[i]

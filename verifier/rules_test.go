@@ -380,3 +380,27 @@ n: exit
 		t.Errorf("functions %+v %+v, context %d", f0, f1, res.MaxCtx)
 	}
 }
+
+// TestTargets: what the kernel says where a machine cannot pass stack arguments, and of programs that replace others.
+func TestTargets(t *testing.T) {
+	args := "r1 = 0\nr2 = 0\nr3 = 0\nr4 = 0\nr5 = 0\n*(u64 *)(r11 - 8) = 6\n"
+	fn := source(t, args+"call f\nexit\n.func long f(long a, long b, long c, long d, long e, long f)\nr0 = 0\nexit\n")
+	kfunc := source(t, ".kfunc long k(long a, long b, long c, long d, long e, long f)\n"+args+"call k\nexit\n")
+	five := source(t, ".kfunc long k(long a, long b, long c, long d, long e)\n"+strings.Replace(args, "*(u64 *)(r11 - 8) = 6\n", "", 1)+"call k\nexit\n")
+	for _, c := range []struct {
+		jit       verifier.JITSupport
+		fn, kfunc string
+	}{
+		{verifier.JITStackArgs, "", ""},
+		{verifier.JITNoStackArgs, "JIT does not support function f() with 6 args", "JIT does not support kfunc k() with 6 args"},
+		{verifier.JITNone, "stack args are not supported in non-JITed programs", "stack args are not supported in non-JITed programs"},
+	} {
+		opt := options(0)
+		opt.JIT = c.jit
+		rejected(t, fn, opt, verifier.CodeStackArgs, c.fn)
+		rejected(t, kfunc, opt, verifier.CodeStackArgs, c.kfunc)
+		rejected(t, five, opt, "", "")
+	}
+	ext := source(t, ".type freplace\n.func long prog(long a, long b, long c, long d, long e, long f) global\nr0 = 0\nexit\n")
+	rejected(t, ext, options(0), verifier.CodeStackArgs, "freplace programs with >5 args not supported yet")
+}

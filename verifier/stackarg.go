@@ -108,6 +108,17 @@ func (e *env) needStackArgs(n int) error {
 	return nil
 }
 
+// targetTakes refuses a function or kfunc with n parameters where the target cannot pass them.
+func (e *env) targetTakes(kind, name string, n int) error {
+	switch {
+	case n <= isa.MaxRegArgs || e.opt.JIT == JITStackArgs:
+		return nil
+	case e.opt.JIT == JITNone:
+		return e.reject(CodeStackArgs, "stack args are not supported in non-JITed programs")
+	}
+	return e.reject(CodeStackArgs, "JIT does not support %s %s() with %d args", kind, name, n)
+}
+
 // dropStackArgs: after a call all outgoing slots are uninitialised.
 func (fr *frame) dropStackArgs() {
 	for s := firstSlot; s < numOperands; s++ {

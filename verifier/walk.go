@@ -330,6 +330,9 @@ func (e *env) loadFuncPointer(dst *reg) error {
 	case f == 0:
 		return e.reject(CodeCall, "callback function cannot be the main program")
 	}
+	if n := e.funcs[f].params; n > isa.MaxRegArgs {
+		return e.reject(CodeStackArgs, "callback function %s has %d > %d args, stack args not supported", fn.Name, n, isa.MaxRegArgs)
+	}
 	setPtr(dst, ptrToFunc)
 	dst.aux = int32(f)
 	return nil
