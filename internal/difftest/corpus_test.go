@@ -60,7 +60,7 @@ func TestCorpus(t *testing.T) {
 			if *corpusLogs {
 				level = 2
 			}
-			v, err := judge(p, level)
+			v, err := judge(p, level, 0)
 			if err == nil && !v.Ours && strings.Contains(v.OurReason, "skep does not verify this yet") {
 				_, what, _ := strings.Cut(v.OurReason, "yet: ")
 				unsupported[strings.SplitN(what, " (insn", 2)[0]]++

@@ -25,6 +25,10 @@ var (
 	engineKernel   = flag.Bool("engine-kernel", true, "the kernel runs those of up to five arguments as well")
 )
 
+// randomLimit bounds the instructions that proving a random program may take; longer proofs are left out, because some
+// take minutes, in the kernel too.
+const randomLimit = 100_000
+
 // engines runs programs of one shape on each engine there is.
 type engines struct {
 	world  *World
@@ -56,7 +60,7 @@ func newEngines(tb testing.TB) *engines {
 // compare runs one program everywhere and returns how the outcomes differ. A program that the verifier refuses runs
 // nowhere.
 func (e *engines) compare(p *program.Program, seed uint64) error {
-	res, err := verifier.Verify(p, verifier.Options{Helpers: helpers.Proto})
+	res, err := verifier.Verify(p, verifier.Options{Helpers: helpers.Proto, InsnLimit: randomLimit})
 	if err != nil {
 		e.counts.refused++
 		return nil

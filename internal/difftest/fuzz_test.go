@@ -54,7 +54,7 @@ func FuzzVerdict(f *testing.F) {
 	f.Fuzz(func(t *testing.T, seed uint64, typ, statements, functions, maxArgs uint8, maps bool) {
 		p := progen.New(seed, fuzzConfig(typ, statements, functions, maxArgs%6, maps))
 		for n, q := range []*program.Program{p, progen.Mutate(p, seed)} {
-			v, err := judge(q, 0)
+			v, err := judge(q, 0, randomLimit)
 			if err == nil && v.Ours != v.Kernel && !v.sizeOnly() {
 				t.Errorf("variant %d: we %t (%s), the kernel %t (%s)", n, v.Ours, v.OurReason, v.Kernel, v.KernelReason)
 			}

@@ -94,7 +94,7 @@ func TestLogs(t *testing.T) {
 		seed := *logSeed + uint64(i)
 		p := progen.New(seed, progen.ConfigFor(seed, 5))
 		for n, q := range []*program.Program{p, progen.Mutate(p, seed)} {
-			v, err := judge(q, 2)
+			v, err := judge(q, 2, randomLimit)
 			if err != nil || len(v.KernelLog) > 8<<20 {
 				none++
 				continue

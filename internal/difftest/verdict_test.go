@@ -33,13 +33,11 @@ func (v *Verdict) sizeOnly() bool {
 	return v.Ours && !v.Kernel && tooLarge(v.KernelReason) || !v.Ours && v.Kernel && tooLarge(v.OurReason)
 }
 
-// judge asks both verifiers at a log level. The error is not nil where there is nothing to compare.
-func judge(p *program.Program, level uint32) (v Verdict, err error) {
-	v.Kernel, v.KernelLog, err = kernel.Verify(p, level|verifier.LogStats)
-	if err != nil {
-		return v, err
-	}
-	res, err := verifier.Verify(p, verifier.Options{Helpers: helpers.Proto, LogLevel: level | verifier.LogStats, CPUs: ebpf.MustPossibleCPU()})
+// judge asks both verifiers at a log level. The error is not nil where there is nothing to compare. limit bounds the
+// instructions that the proof may take (0: a million); programs beyond it are not compared.
+func judge(p *program.Program, level uint32, limit int) (v Verdict, err error) {
+	res, err := verifier.Verify(p, verifier.Options{Helpers: helpers.Proto, LogLevel: level | verifier.LogStats,
+		CPUs: ebpf.MustPossibleCPU(), InsnLimit: limit})
 	v.Ours = err == nil
 	var rejected *verifier.Error
 	switch {
@@ -48,6 +46,12 @@ func judge(p *program.Program, level uint32) (v Verdict, err error) {
 	case errors.As(err, &rejected):
 		v.OurReason, v.OurLog = err.Error(), rejected.Log
 	default:
+		return v, err
+	}
+	if limit != 0 && tooLarge(v.OurReason) {
+		return v, errTooLong
+	}
+	if v.Kernel, v.KernelLog, err = kernel.Verify(p, level|verifier.LogStats); err != nil {
 		return v, err
 	}
 	if !v.Kernel {
@@ -124,7 +128,7 @@ func TestVerdicts(t *testing.T) {
 		seed := *verdictSeed + uint64(i)
 		p := progen.New(seed, progen.ConfigFor(seed, 5))
 		for n, q := range []*program.Program{p, progen.Mutate(p, seed), progen.Mutate(p, seed+1<<32)} {
-			v, err := judge(q, 0)
+			v, err := judge(q, 0, randomLimit)
 			report.add(v, err)
 			if err == nil && v.Ours != v.Kernel && !v.sizeOnly() {
 				if shown++; shown <= 10 {
