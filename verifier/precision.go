@@ -205,7 +205,9 @@ func (e *env) forcePrecise(st *state) {
 	if e.log.all() {
 		e.log.printf("mark_precise: frame%d: falling back to forcing all scalars precise\n", st.cur)
 	}
-	for st = st.parent; st != nil; st = st.parent {
+	// marks only grow: above a checkpoint that was forced everything is
+	for st = st.parent; st != nil && !st.forced; st = st.parent {
+		st.forced = true
 		for f := 0; f <= st.cur; f++ {
 			fr := st.frames[f]
 			for i := range fr.regs {

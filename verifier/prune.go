@@ -212,7 +212,7 @@ func (e *env) checkpoint(pc int) {
 	}
 	cur.parent, cur.first, cur.hist = s, pc, cur.hist[:0]
 	cur.depth = s.depth + 1
-	cur.exactOnly = false
+	cur.exactOnly, cur.forced = false, false
 	b := e.bucket(pc, s)
 	e.seen[b] = append(e.seen[b], s)
 }

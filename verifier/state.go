@@ -133,6 +133,7 @@ type state struct {
 	first        int  // first instruction after the parent checkpoint
 	last         int  // instruction before the current one
 	mayGoto      int  // passes through may_goto
+	forced       bool // every scalar here and above is precise
 	exactOnly    bool // see prune.go: compared without regard to precision
 	hits, misses int
 }
