@@ -108,7 +108,10 @@ var patterns = []uint64{
 }
 
 // setArgs is the code that sets arguments 1.. to values: slots first, in random order, by immediates where they fit.
-func setArgs(r *rand.Rand, values []uint64) string {
+func setArgs(r *rand.Rand, values []uint64) string { return setArgsIn(r, values, 10) }
+
+// setArgsIn is setArgs by way of the registers below regs only.
+func setArgsIn(r *rand.Rand, values []uint64, regs int) string {
 	var b strings.Builder
 	order := r.Perm(len(values))
 	for _, i := range order {
@@ -120,7 +123,7 @@ func setArgs(r *rand.Rand, values []uint64) string {
 			fmt.Fprintf(&b, "*(u64 *)(r11 - %d) = %d\n", slot, v)
 			continue
 		}
-		reg := r.IntN(10)
+		reg := r.IntN(regs)
 		fmt.Fprintf(&b, "r%d = %d ll\n*(u64 *)(r11 - %d) = r%d\n", reg, int64(values[i]), slot, reg)
 	}
 	for _, i := range order {
