@@ -128,7 +128,8 @@ func (e *env) isCtxType(p *btf.Pointer) bool {
 	if name == "" {
 		return false
 	}
-	for t := p.Target; ; {
+	t := p.Target
+	for range maxTypeChain {
 		switch x := t.(type) {
 		case *btf.Struct:
 			return x.Name == name
@@ -144,6 +145,7 @@ func (e *env) isCtxType(p *btf.Pointer) bool {
 			return false
 		}
 	}
+	return false
 }
 
 // kindName is the kernel's name of a type's kind (btf_type_str).

@@ -330,7 +330,7 @@ func (e *env) kfuncMem(i, op int, target btf.Type, m *kfuncMeta) (bool, error) {
 		}
 	}
 	_, void := target.(*btf.Void)
-	if !scalarOnly(target, 0) && !(next != nil && void) {
+	if !scalarOnly(target) && !(next != nil && void) {
 		or := ""
 		if next != nil {
 			or = "void, "
@@ -402,7 +402,11 @@ func (e *env) checkMemArg(op, size int) error {
 }
 
 // scalarOnly reports whether a type consists of numbers only (btf_type_is_scalar, __btf_type_is_scalar_struct).
-func scalarOnly(t btf.Type, depth int) bool {
+func scalarOnly(t btf.Type) bool { return onlyScalars(t, 0, map[btf.Type]int{}) }
+
+// onlyScalars is scalarOnly at a depth. seen has the depth, from 1, at which a structure was found to be of numbers: not as
+// deep it is too, so that shared structures are looked at once for each depth at most.
+func onlyScalars(t btf.Type, depth int, seen map[btf.Type]int) bool {
 	t = btf.UnderlyingType(t)
 	if isIntOrEnum(t) {
 		return true
@@ -416,6 +420,9 @@ func scalarOnly(t btf.Type, depth int) bool {
 	default:
 		return false
 	}
+	if seen[t] > depth {
+		return true
+	}
 	if depth > 3 {
 		return false
 	}
@@ -427,10 +434,11 @@ func scalarOnly(t btf.Type, depth int) bool {
 			}
 			continue
 		}
-		if !scalarOnly(mt, depth+1) {
+		if !onlyScalars(mt, depth+1, seen) {
 			return false
 		}
 	}
+	seen[t] = depth + 1
 	return true
 }
 

@@ -66,30 +66,65 @@ func (e *env) findLive() error {
 	for pc := range use {
 		use[pc], def[pc] = e.usesDefs(pc)
 	}
-	var succ []int
-	for changed := true; changed; {
-		changed = false
-		for pc := n - 1; pc >= 0; pc-- {
-			if pc > 0 && e.prog.Insns[pc-1].IsLdImm64() {
-				continue
-			}
-			var out uint16
-			succ = e.successors(succ[:0], pc)
-			for _, s := range succ {
-				if s < n {
-					out |= e.aux[s].live
-				}
-			}
-			if live := out&^def[pc] | use[pc]; live != e.aux[pc].live {
-				e.aux[pc].live = live
-				changed = true
-			}
-		}
-	}
+	e.flowLive(use, def)
 	if e.log.all() {
 		e.printLive()
 	}
 	return nil
+}
+
+// flowLive spreads liveness against the flow until nothing changes. An instruction is looked at again only when what is
+// live behind it has grown, at most once for each register: long chains of jumps backwards cost no more than others.
+func (e *env) flowLive(use, def []uint16) {
+	n := len(use)
+	var succ []int
+	first := make([]int32, n+1) // predecessors of pc are preds[first[pc]:first[pc+1]]
+	each := func(f func(pc, to int)) {
+		for pc := 0; pc < n; pc++ {
+			succ = e.successors(succ[:0], pc)
+			for _, to := range succ {
+				if to < n {
+					f(pc, to)
+				}
+			}
+			if e.prog.Insns[pc].IsLdImm64() {
+				pc++
+			}
+		}
+	}
+	each(func(_, to int) { first[to+1]++ })
+	for i := range n {
+		first[i+1] += first[i]
+	}
+	preds, next := make([]int32, first[n]), append([]int32(nil), first[:n]...)
+	each(func(pc, to int) { preds[next[to]] = int32(pc); next[to]++ })
+	work, queued := make([]int32, 0, n), make([]bool, n)
+	for pc := range n { // the last one is taken first
+		if pc == 0 || !e.prog.Insns[pc-1].IsLdImm64() {
+			work, queued[pc] = append(work, int32(pc)), true
+		}
+	}
+	for len(work) > 0 {
+		pc := work[len(work)-1]
+		work, queued[pc] = work[:len(work)-1], false
+		var out uint16
+		succ = e.successors(succ[:0], int(pc))
+		for _, to := range succ {
+			if to < n {
+				out |= e.aux[to].live
+			}
+		}
+		live := out&^def[pc] | use[pc]
+		if live == e.aux[pc].live {
+			continue
+		}
+		e.aux[pc].live = live
+		for _, p := range preds[first[pc]:first[pc+1]] {
+			if !queued[p] {
+				work, queued[p] = append(work, p), true
+			}
+		}
+	}
 }
 
 // printLive writes the table of live registers, with the number of the loop an instruction belongs to in front.

@@ -39,7 +39,7 @@ func (e *env) checkMaps() error {
 		if !knownMaps[m.Type] {
 			return e.unsupported("maps of type %v (%s)", m.Type, m.Name)
 		}
-		if f := specialField(m.Value, 0); f != "" {
+		if f := specialField(m.Value, 0, map[btf.Type]bool{}); f != "" {
 			return e.unsupported("map %s: values with a %s", m.Name, f)
 		}
 		if err := e.checkMapSizes(m); err != nil {
@@ -61,9 +61,9 @@ func (e *env) checkMapSizes(m *program.Map) error {
 }
 
 // specialField returns what kind of special field a value type has, "" if none: a structure of the kernel's, or a
-// pointer tagged as kptr.
-func specialField(t btf.Type, depth int) string {
-	if depth > 8 {
+// pointer tagged as kptr. Each structure is looked at once (seen), which keeps the search short whatever the types are.
+func specialField(t btf.Type, depth int, seen map[btf.Type]bool) string {
+	if depth > 8 || seen[t] {
 		return ""
 	}
 	switch x := t.(type) {
@@ -71,45 +71,50 @@ func specialField(t btf.Type, depth int) string {
 		if specialFields[x.Name] {
 			return x.Name
 		}
-		return specialMembers(x.Members, depth)
+		seen[t] = true
+		return specialMembers(x.Members, depth, seen)
 	case *btf.Union:
-		return specialMembers(x.Members, depth)
+		seen[t] = true
+		return specialMembers(x.Members, depth, seen)
 	case *btf.Array:
-		return specialField(x.Type, depth+1)
+		return specialField(x.Type, depth+1, seen)
 	case *btf.Datasec:
 		for _, v := range x.Vars {
-			if f := specialField(v.Type, depth+1); f != "" {
+			if f := specialField(v.Type, depth+1, seen); f != "" {
 				return f
 			}
 		}
 	case *btf.Var:
-		return specialField(x.Type, depth+1)
+		return specialField(x.Type, depth+1, seen)
 	case *btf.Typedef:
-		return specialField(x.Type, depth+1)
+		return specialField(x.Type, depth+1, seen)
 	case *btf.Const:
-		return specialField(x.Type, depth+1)
+		return specialField(x.Type, depth+1, seen)
 	case *btf.Volatile:
-		return specialField(x.Type, depth+1)
+		return specialField(x.Type, depth+1, seen)
 	case *btf.Pointer:
 		return kptrTag(x.Target)
 	}
 	return ""
 }
 
-func specialMembers(ms []btf.Member, depth int) string {
+func specialMembers(ms []btf.Member, depth int, seen map[btf.Type]bool) string {
 	for _, m := range ms {
-		if f := specialField(m.Type, depth+1); f != "" {
+		if f := specialField(m.Type, depth+1, seen); f != "" {
 			return f
 		}
 	}
 	return ""
 }
 
+// maxTypeChain bounds the chains of modifiers that are followed; BTF that was made in Go can have circles.
+const maxTypeChain = 64
+
 func kptrTag(t btf.Type) string {
-	for {
+	for range maxTypeChain {
 		tag, ok := t.(*btf.TypeTag)
 		if !ok {
-			return ""
+			break
 		}
 		switch tag.Value {
 		case "kptr", "kptr_untrusted", "percpu_kptr", "uptr":
@@ -117,4 +122,5 @@ func kptrTag(t btf.Type) string {
 		}
 		t = tag.Type
 	}
+	return ""
 }

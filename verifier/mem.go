@@ -45,23 +45,24 @@ func (e *env) checkStoreReg(in isa.Insn) error {
 	if in.IsStackArgStore() {
 		return e.storeStackArg(in)
 	}
-	return e.store(in)
-}
-
-// store checks a plain or release store of a register.
-func (e *env) store(in isa.Insn) error {
-	if _, err := e.readReg(in.Src); err != nil {
-		return err
-	}
-	dst, err := e.readReg(in.Dst)
+	typ, err := e.store(in, false)
 	if err != nil {
 		return err
 	}
-	typ := dst.typ
-	if err := e.checkMem(int(in.Dst), int(in.Off), in.Bytes(), accessWrite, int(in.Src), false, false); err != nil {
-		return err
-	}
 	return e.notePtr(typ, false)
+}
+
+// store checks the store of a register and returns the type of the pointer it goes through.
+func (e *env) store(in isa.Insn, strict bool) (regType, error) {
+	if _, err := e.readReg(in.Src); err != nil {
+		return 0, err
+	}
+	dst, err := e.readReg(in.Dst)
+	if err != nil {
+		return 0, err
+	}
+	typ := dst.typ
+	return typ, e.checkMem(int(in.Dst), int(in.Off), in.Bytes(), accessWrite, int(in.Src), false, strict)
 }
 
 func (e *env) checkStoreImm(in isa.Insn) error {
@@ -513,15 +514,8 @@ func (e *env) checkLoadAcquire(in isa.Insn) error {
 }
 
 func (e *env) checkStoreRelease(in isa.Insn) error {
-	if _, err := e.readReg(in.Src); err != nil {
-		return err
-	}
-	dst, err := e.readReg(in.Dst)
+	typ, err := e.store(in, true)
 	if err != nil {
-		return err
-	}
-	typ := dst.typ
-	if err := e.checkMem(int(in.Dst), int(in.Off), in.Bytes(), accessWrite, int(in.Src), false, true); err != nil {
 		return err
 	}
 	if typ == ptrToCtx || typ.isPacket() || typ.isSock() {

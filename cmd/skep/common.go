@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"flag"
 	"fmt"
 	"sort"
 	"strings"
@@ -62,4 +63,32 @@ func (e *env) printJSON(v any) error {
 	enc := json.NewEncoder(e.stdout)
 	enc.SetEscapeHTML(false)
 	return enc.Encode(v)
+}
+
+// oneFile reads the arguments of a verb that takes one object; ok is false if the verb is done with exit code code.
+func (e *env) oneFile(fs *flag.FlagSet, args []string) (file string, spec *ebpf.CollectionSpec, code int, ok bool) {
+	files, code, ok := e.parse(fs, args)
+	if !ok {
+		return "", nil, code, false
+	}
+	if len(files) != 1 {
+		return "", nil, e.usageError("one file is needed"), false
+	}
+	spec, err := skep.LoadCollectionSpec(files[0])
+	if err != nil {
+		return "", nil, e.fail(exitUsage, err), false
+	}
+	return files[0], spec, exitOK, true
+}
+
+// someOf is oneFile for a verb that works on one program or all of them.
+func (e *env) someOf(fs *flag.FlagSet, args []string, prog *string) (spec *ebpf.CollectionSpec, names []string, code int, ok bool) {
+	file, spec, code, ok := e.oneFile(fs, args)
+	if !ok {
+		return nil, nil, code, false
+	}
+	if names = programs(spec, *prog); len(names) == 0 {
+		return nil, nil, e.fail(exitUsage, fmt.Errorf("%s: %s", file, noProgram(spec, *prog))), false
+	}
+	return spec, names, exitOK, true
 }

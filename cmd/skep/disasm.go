@@ -22,20 +22,9 @@ func init() { disasmVerb.run = runDisasm }
 func runDisasm(e *env, args []string) int {
 	fs := e.flags()
 	prog := fs.String("prog", "", "")
-	files, code, ok := e.parse(fs, args)
+	spec, names, code, ok := e.someOf(fs, args, prog)
 	if !ok {
 		return code
-	}
-	if len(files) != 1 {
-		return e.usageError("one file is needed")
-	}
-	spec, err := skep.LoadCollectionSpec(files[0])
-	if err != nil {
-		return e.fail(exitUsage, err)
-	}
-	names := programs(spec, *prog)
-	if len(names) == 0 {
-		return e.fail(exitUsage, fmt.Errorf("%s: %s", files[0], noProgram(spec, *prog)))
 	}
 	worst := exitOK
 	for _, name := range names {

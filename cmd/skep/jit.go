@@ -2,8 +2,6 @@ package main
 
 import (
 	"fmt"
-
-	"github.com/skep-bpf/skep"
 )
 
 var jitVerb = &verb{
@@ -27,20 +25,9 @@ func runJIT(e *env, args []string) int {
 	fs := e.flags()
 	prog := fs.String("prog", "", "")
 	arch := fs.String("arch", "amd64", "")
-	files, code, ok := e.parse(fs, args)
+	spec, names, code, ok := e.someOf(fs, args, prog)
 	if !ok {
 		return code
-	}
-	if len(files) != 1 {
-		return e.usageError("one file is needed")
-	}
-	spec, err := skep.LoadCollectionSpec(files[0])
-	if err != nil {
-		return e.fail(exitUsage, err)
-	}
-	names := programs(spec, *prog)
-	if len(names) == 0 {
-		return e.fail(exitUsage, fmt.Errorf("%s: %s", files[0], noProgram(spec, *prog)))
 	}
 	worst := exitOK
 	for _, name := range names {

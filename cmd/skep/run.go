@@ -9,7 +9,6 @@ import (
 
 	"github.com/cilium/ebpf"
 
-	"github.com/skep-bpf/skep"
 	"github.com/skep-bpf/skep/internal/pcap"
 )
 
@@ -64,20 +63,13 @@ func runRun(e *env, args []string) int {
 	fs.UintVar(&a.repeat, "repeat", 1, "")
 	fs.BoolVar(&a.maps, "maps", false, "")
 	fs.BoolVar(&a.json, "json", false, "")
-	files, code, ok := e.parse(fs, args)
+	file, spec, code, ok := e.oneFile(fs, args)
 	if !ok {
 		return code
 	}
-	if len(files) != 1 {
-		return e.usageError("one file is needed")
-	}
-	spec, err := skep.LoadCollectionSpec(files[0])
-	if err != nil {
-		return e.fail(exitUsage, err)
-	}
 	name, err := oneProgram(spec, a.prog)
 	if err != nil {
-		return e.fail(exitUsage, fmt.Errorf("%s: %w", files[0], err))
+		return e.fail(exitUsage, fmt.Errorf("%s: %w", file, err))
 	}
 	packets, err := readPackets(a.data, spec.Programs[name].Type)
 	if err != nil {
