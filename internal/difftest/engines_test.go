@@ -77,7 +77,7 @@ func (e *engines) compare(p *program.Program, seed uint64) error {
 	// The reference: of the proof's facts only those are used without which a program has no meaning.
 	env := e.world.Env()
 	env.Exact = true
-	want, err := e.interpret(p, WithoutFacts(res), env, run)
+	want, err := e.interpret(p, WithoutFacts(p, res), env, run)
 	if err != nil {
 		return fmt.Errorf("interpreter without facts: %w", err)
 	}

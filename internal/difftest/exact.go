@@ -94,7 +94,7 @@ func Record(p *program.Program) (*Claims, error) {
 func (c *Claims) Check(ctx context.Context, w *World, packet []byte) (steps int, err error) {
 	env := w.Env()
 	env.Exact = true
-	code, err := lower.Lower(c.prog, WithoutFacts(c.res), env)
+	code, err := lower.Lower(c.prog, WithoutFacts(c.prog, c.res), env)
 	if err != nil {
 		return 0, err
 	}
@@ -122,7 +122,9 @@ func (c *Claims) Check(ctx context.Context, w *World, packet []byte) (steps int,
 			// A packet load outside the packet returns by code that stands at the function's end: no instruction.
 			return
 		}
-		bad = c.covers(&h, frames)
+		if bad = c.decided(before, &h); bad == nil {
+			bad = c.covers(&h, frames)
+		}
 	}})
 	if err != nil {
 		return 0, err
@@ -148,6 +150,39 @@ func isLegacyLoad(in isa.Insn) bool {
 type frame struct {
 	fp    uint64
 	outer int
+}
+
+// decided checks the decided jumps from instruction before up to the one at h, most of which were not run: their
+// conditions, on the registers as they are, must say the same. (Jumps change no register.)
+func (c *Claims) decided(before int, h *interp.HookState) error {
+	if before < 0 || c.prog.FuncAt(before) != c.prog.FuncAt(h.PC) {
+		return nil
+	}
+	insns, regs := c.prog.Insns, h.Regs[:]
+	next := func(pc int) int {
+		in := insns[pc]
+		switch {
+		case isConditional(in) && holds(in, regs), in.Op == isa.ClassJMP|isa.JmpJA, in.Op == isa.ClassJMP32|isa.JmpJA:
+			return in.JumpTarget(pc)
+		case in.IsLdImm64():
+			return pc + 2
+		}
+		return pc + 1
+	}
+	if in := insns[before]; in.IsCall() || in.IsExit() || in.IsMayGoto() || isLegacyLoad(in) {
+		return nil
+	}
+	start := before
+	if !isConditional(insns[before]) {
+		start = next(before)
+	}
+	for pc, n := start, 0; pc != h.PC && pc < len(insns) && n < len(insns); pc, n = next(pc), n+1 {
+		in, fact := insns[pc], c.res.Insns[pc].Branch
+		if isConditional(in) && fact != verifier.BranchUnknown && holds(in, regs) != (fact == verifier.BranchAlways) {
+			return fmt.Errorf("insn %d: %s: decided wrongly for r%d=%#x", pc, isa.AppendText(nil, insns, pc, nil), in.Dst, regs[in.Dst])
+		}
+	}
+	return nil
 }
 
 // covers looks for a state that covers the registers which the instruction at h reads.
@@ -213,12 +248,61 @@ func inside(k *claim, rs isa.RegSet, h *interp.HookState, frames []frame) bool {
 }
 
 // WithoutFacts forgets what the proof knows but for the kinds of pointers (loads of packet pointers from a context are
-// not what they look like), the sizes of frames, and which code is dead (dead code need not make sense).
-func WithoutFacts(res *verifier.Result) *verifier.Result {
+// not what they look like), the sizes of frames, which code is dead (dead code need not make sense) and which jumps lead
+// there.
+func WithoutFacts(p *program.Program, res *verifier.Result) *verifier.Result {
 	r := *res
 	r.Insns = make([]verifier.InsnFact, len(res.Insns))
 	for i := range r.Insns {
-		r.Insns[i] = verifier.InsnFact{Seen: res.Insns[i].Seen, Ptr: res.Insns[i].Ptr, Map: -1, TailCallIndex: -1}
+		f := &res.Insns[i]
+		r.Insns[i] = verifier.InsnFact{Seen: f.Seen, Ptr: f.Ptr, Map: -1, TailCallIndex: -1}
+		if in := p.Insns[i]; f.Seen && isConditional(in) && !(res.Insns[i+1].Seen && res.Insns[in.JumpTarget(i)].Seen) {
+			r.Insns[i].Branch = f.Branch
+		}
 	}
 	return &r
+}
+
+// holds evaluates the condition of a conditional jump.
+func holds(in isa.Insn, regs []uint64) bool {
+	x, y := regs[in.Dst], uint64(int64(in.Imm))
+	if in.SrcIsReg() {
+		y = regs[in.Src]
+	}
+	sx, sy := int64(x), int64(y)
+	if in.IsJump32() {
+		x, y, sx, sy = uint64(uint32(x)), uint64(uint32(y)), int64(int32(x)), int64(int32(y))
+	}
+	switch in.JmpOp() {
+	case isa.JmpJEQ:
+		return x == y
+	case isa.JmpJNE:
+		return x != y
+	case isa.JmpJGT:
+		return x > y
+	case isa.JmpJGE:
+		return x >= y
+	case isa.JmpJLT:
+		return x < y
+	case isa.JmpJLE:
+		return x <= y
+	case isa.JmpJSGT:
+		return sx > sy
+	case isa.JmpJSGE:
+		return sx >= sy
+	case isa.JmpJSLT:
+		return sx < sy
+	case isa.JmpJSLE:
+		return sx <= sy
+	}
+	return x&y != 0 // JSET
+}
+
+// isConditional reports whether in jumps by comparing registers.
+func isConditional(in isa.Insn) bool {
+	if c := in.Class(); c != isa.ClassJMP && c != isa.ClassJMP32 {
+		return false
+	}
+	op := in.JmpOp()
+	return op != isa.JmpJA && op != isa.JmpCALL && op != isa.JmpEXIT && op != isa.JmpJCOND
 }

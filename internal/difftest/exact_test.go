@@ -84,7 +84,8 @@ func exactOne(w *World, p *program.Program, seed uint64) (steps int, err error) 
 	return steps, nil
 }
 
-// TestClaimsCatch makes sure that the check can fail: with the states of one program spoilt it must object.
+// TestClaimsCatch makes sure that the check can fail: with the states, or a decided jump, of a program spoilt it must
+// object.
 func TestClaimsCatch(t *testing.T) {
 	e := newEngines(t)
 	p := progen.New(3, progen.ConfigFor(3, 5))
@@ -92,19 +93,34 @@ func TestClaimsCatch(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	caught := 0
-	for pc := range c.at {
-		saved := c.at[pc]
-		c.at[pc] = nil
+	objects := func() bool {
 		if err := e.world.Reset(nil); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := c.Check(context.Background(), e.world, progen.Packet(3)); err != nil {
-			caught++
+		_, err := c.Check(context.Background(), e.world, progen.Packet(3))
+		return err != nil
+	}
+	if objects() {
+		t.Fatal("an unspoilt program does not pass")
+	}
+	states, jumps := 0, 0
+	for pc := range c.at {
+		saved := c.at[pc]
+		c.at[pc] = nil
+		if objects() {
+			states++
 		}
 		c.at[pc] = saved
+		if fact := &c.res.Insns[pc].Branch; *fact != verifier.BranchUnknown {
+			right := *fact
+			*fact = verifier.BranchAlways + verifier.BranchNever - right
+			if objects() {
+				jumps++
+			}
+			*fact = right
+		}
 	}
-	if caught == 0 {
-		t.Error("states without claims were not noticed")
+	if states == 0 || jumps == 0 {
+		t.Errorf("noticed %d instructions without states and %d wrong jumps", states, jumps)
 	}
 }

@@ -14,6 +14,7 @@ import (
 	"slices"
 
 	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/btf"
 
 	"github.com/skep-bpf/skep/helpers"
 	"github.com/skep-bpf/skep/internal/ir"
@@ -37,16 +38,20 @@ type Outcome struct {
 // World is what programs of one set of maps run in: the maps, a packet buffer and a context block. It serves one run at
 // a time.
 type World struct {
-	specs []program.Map
-	maps  []*maps.Map
-	mem   *offheap.Region
+	specs  []program.Map
+	maps   []*maps.Map
+	mem    *offheap.Region
+	kfuncs []lower.KfuncBinding
 }
 
-// The layout of World.mem: the context block, then a packet buffer with room in front.
+// The layout of World.mem: the context block, then a packet buffer with room in front. The context of a syscall program
+// is as large as it can be.
 const (
-	worldSize = 8192
-	packetAt  = 1024
+	ctxMax    = progtype.MaxSyscallCtx + 1
+	headroom  = 256
+	packetAt  = ctxMax + headroom
 	packetMax = 4096
+	worldSize = packetAt + packetMax
 )
 
 // NewWorld makes the maps that programs name. Close frees them.
@@ -57,7 +62,14 @@ func NewWorld(specs []program.Map) (*World, error) {
 		return nil, err
 	}
 	for _, s := range specs {
-		m, err := maps.New(&ebpf.MapSpec{Name: s.Name, Type: s.Type, KeySize: s.KeySize, ValueSize: s.ValueSize, MaxEntries: s.MaxEntries, Flags: s.Flags})
+		spec := &ebpf.MapSpec{Name: s.Name, Type: s.Type, KeySize: s.KeySize, ValueSize: s.ValueSize, MaxEntries: s.MaxEntries, Flags: s.Flags}
+		if s.Contents != nil {
+			spec.Contents = []ebpf.MapKV{{Key: uint32(0), Value: s.Contents}}
+		}
+		m, err := maps.New(spec)
+		if err == nil && s.Frozen && !m.Frozen() {
+			err = m.Freeze()
+		}
 		if err != nil {
 			return nil, errors.Join(err, w.Close())
 		}
@@ -66,8 +78,49 @@ func NewWorld(specs []program.Map) (*World, error) {
 	return w, nil
 }
 
+// NewWorldFor makes a world for one program: its maps, and for each kfunc a Go function that
+// returns a number, or NULL where the kfunc may return that. The error is not nil where that does not do.
+func NewWorldFor(p *program.Program) (*World, error) {
+	w, err := NewWorld(p.Maps)
+	if err != nil {
+		return nil, err
+	}
+	for i := range p.Kfuncs {
+		if err := w.bindKfunc(&p.Kfuncs[i]); err != nil {
+			return nil, errors.Join(err, w.Close())
+		}
+	}
+	return w, nil
+}
+
+func (w *World) bindKfunc(k *program.Kfunc) error {
+	b := lower.KfuncBinding{Result: lower.Ext{Bytes: 8}}
+	if k.Type != nil {
+		proto, ok := k.Type.Type.(*btf.FuncProto)
+		if !ok {
+			return fmt.Errorf("kfunc %s has no prototype", k.Name)
+		}
+		result := uint64(5)
+		if _, pointer := btf.UnderlyingType(proto.Return).(*btf.Pointer); pointer {
+			if k.Flags&program.KfuncRetNull == 0 {
+				return fmt.Errorf("kfunc %s returns a pointer", k.Name)
+			}
+			result = 0
+		}
+		b.Args = slices.Repeat([]lower.Ext{{Bytes: 8}}, len(proto.Params))
+		b.Handle = rt.Register(func(*rt.Run, *[12]uint64) uint64 { return result })
+	}
+	w.kfuncs = append(w.kfuncs, b)
+	return nil
+}
+
 // Close frees the maps and the memory.
 func (w *World) Close() error {
+	for _, k := range w.kfuncs {
+		if k.Handle != 0 {
+			rt.Unregister(k.Handle)
+		}
+	}
 	err := w.mem.Free()
 	for _, m := range w.maps {
 		err = errors.Join(err, m.Close())
@@ -77,7 +130,7 @@ func (w *World) Close() error {
 
 // Env binds the maps and the helpers for lowering.
 func (w *World) Env() *lower.Env {
-	e := &lower.Env{Helper: helpers.Handle}
+	e := &lower.Env{Helper: helpers.Handle, Kfuncs: w.kfuncs}
 	for _, m := range w.maps {
 		l := m.Layout()
 		b := lower.MapBinding{
@@ -140,11 +193,16 @@ func (w *World) Run(ctx context.Context, exe rt.Executable, typ ebpf.ProgramType
 		return Outcome{}, fmt.Errorf("packet of %d bytes, at most %d", len(data), packetMax)
 	}
 	mem := w.mem.Bytes()
-	clear(mem)
+	ctxLen := progtype.BlockSize
+	if typ == ebpf.Syscall || typ == ebpf.RawTracepoint {
+		ctxLen = ctxMax
+	}
+	clear(mem[:ctxLen])
+	clear(mem[packetAt-headroom:])
 	copy(mem[packetAt:], data)
 	base := w.mem.Addr()
 	p := &rt.Packet{
-		Head: base + packetAt - 256, Data: base + packetAt, Meta: base + packetAt, DataEnd: base + packetAt + uintptr(len(data)),
+		Head: base + packetAt - headroom, Data: base + packetAt, Meta: base + packetAt, DataEnd: base + packetAt + uintptr(len(data)),
 		End: base + packetAt + packetMax, NetOff: 14, XDP: typ == ebpf.XDP,
 	}
 	if typ == ebpf.SocketFilter {
@@ -159,7 +217,11 @@ func (w *World) Run(ctx context.Context, exe rt.Executable, typ ebpf.ProgramType
 	}
 	r := rt.Acquire()
 	defer r.Release()
-	r.Ctx, r.Packet = base, p
+	r.Ctx, r.Packet, r.Env = base, p, &rt.Env{}
+	if ctxLen == ctxMax {
+		copy(mem, data) // the context is numbers of the caller
+		r.Packet, r.CtxLen = nil, ctxLen
+	}
 	r0, err := exe.Exec(ctx, r)
 	if err != nil {
 		return Outcome{}, err
@@ -238,6 +300,9 @@ func dump(specs []program.Map, open func(i int) reader) ([][]progen.Entry, error
 				return nil, err
 			}
 			v, err := m.Lookup(key)
+			if errors.Is(err, ebpf.ErrKeyNotExist) {
+				continue // an empty entry of a program array or redirect map
+			}
 			if err != nil {
 				return nil, err
 			}
