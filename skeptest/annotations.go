@@ -192,6 +192,7 @@ func (m *message) find(log string) (from, to int) {
 
 // checkMessages reports the first message that the log does not have behind those before it, or has though it must not.
 func checkMessages(log string, messages []message) error {
+	log = withoutAnnotations(log)
 	for i := 0; i < len(messages); i++ {
 		first := i
 		for i < len(messages) && messages[i].not {
@@ -213,4 +214,16 @@ func checkMessages(log string, messages []message) error {
 		log = log[next:]
 	}
 	return nil
+}
+
+// withoutAnnotations takes the source lines that hold annotations out of a log: where they stand on one line with the
+// function's head, a message would find itself there.
+func withoutAnnotations(log string) string {
+	var b strings.Builder
+	for line := range strings.Lines(log) {
+		if !strings.HasPrefix(line, "; ") || !strings.Contains(line, "__msg(") {
+			b.WriteString(line)
+		}
+	}
+	return b.String()
 }

@@ -126,3 +126,13 @@ func open(t *testing.T, file string) *object.Object {
 	}
 	return o
 }
+
+// TestMessageInSource: an annotation that the log shows as source text is no message.
+func TestMessageInSource(t *testing.T) {
+	log := "; SEC(\"tc\") __failure __msg(\"R1 is wrong\") int f(struct __sk_buff *ctx) @ f.c:1\n0: (b7) r0 = 0\n; return R2 is wrong @ f.c:2\nR3 is wrong\n"
+	for text, want := range map[string]bool{"R1 is wrong": false, "R2 is wrong": true, "R3 is wrong": true} {
+		if err := checkMessages(log, []message{{text: text}}); (err == nil) != want {
+			t.Errorf("%s: %v", text, err)
+		}
+	}
+}

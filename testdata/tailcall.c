@@ -51,4 +51,34 @@ SEC("tc") __failure __msg("tail_calls are not allowed in programs with stack arg
 	return r;
 }
 
+// A tail call in a function that is not on a chain of calls with slots is fine, before such a chain and after.
+static __noinline int leave(struct __sk_buff *ctx)
+{
+	int failed = -1;
+
+	visited = 1;
+	bpf_tail_call(ctx, &chain, 0);
+	asm volatile("" : "+r"(failed)); // what returns otherwise is another program, which the compiler cannot know
+	return failed;
+}
+
+static __noinline long through(struct __sk_buff *ctx, long v)
+{
+	long r;
+
+	stack_arg_store(6, v);
+	r = six(v, v + 1, v + 2, v + 3, v + 4, 0);
+	stack_arg_store(6, r);
+	return v + six(v, v, v, v, v, 0);
+}
+
+// through(v) = v + 5v + (5v + 10 + v) = 12v + 10
+SEC("tc") __success __retval(16165) int tail_call_in_sibling(struct __sk_buff *ctx)
+{
+	long r = through(ctx, ctx->mark + 1); // 22
+
+	r += 100 * leave(ctx);                // 12300
+	return r + through(ctx, ctx->mark + 319) + 5;
+}
+
 LICENSE;
