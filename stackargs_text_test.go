@@ -164,12 +164,16 @@ func TestArgumentTypes(t *testing.T) {
 			result &= 1
 		}
 		var in []reflect.Type
+		caller := 0
+		if r.IntN(4) == 0 {
+			in, caller = append(in, callerType), 1
+		}
 		for _, p := range params {
 			in = append(in, p.typ)
 		}
 		var got []reflect.Value
 		fn := reflect.MakeFunc(reflect.FuncOf(in, []reflect.Type{ret.typ}, false), func(args []reflect.Value) []reflect.Value {
-			got = args
+			got = args[caller:]
 			return []reflect.Value{ret.cast(result)}
 		})
 		var back uint64
@@ -449,6 +453,37 @@ func TestGlobalFunctionsWithSlots(t *testing.T) {
 		}
 		if got := runText(t, src, Options{Engine: e, GlobalStackArgs: true}); got != 617 {
 			t.Errorf("%s: %d", e, got)
+		}
+	}
+}
+
+// TestGlobalPointerInSlot: a global function is proven by its prototype alone: a pointer in a slot may be NULL, a narrow
+// number may have any bits.
+func TestGlobalPointerInSlot(t *testing.T) {
+	const call = "*(u64 *)(r10 - 8) = 41\nr1 = 1\nr2 = 2\nr3 = 3\nr4 = 4\nr5 = 5\nr0 = r10\nr0 += -8\n*(u64 *)(r11 - 16) = 258\n"
+	const global = "call g\nr1 = *(u64 *)(r10 - 8)\nr0 += r1\nexit\n.func int g(int a, int b, int c, int d, int e, u64 *f, u8 g) global\n" +
+		"r1 = *(u64 *)(r11 + 8)\nr2 = *(u64 *)(r11 + 16)\n"
+	const body = "r0 = r2\nif r1 == 0 goto out\nr0 = *(u64 *)(r1 + 0)\nr0 += 1\n*(u64 *)(r1 + 0) = 500\nout: exit\n"
+	for _, e := range testEngines() {
+		opts := Options{Engine: e, GlobalStackArgs: true}
+		if got := runText(t, call+"*(u64 *)(r11 - 8) = r0\n"+global+body, opts); got != 542 {
+			t.Errorf("%s: pointer: %d", e, got)
+		}
+		if got := runText(t, call+"*(u64 *)(r11 - 8) = 0\n"+global+body, opts); got != 258+41 {
+			t.Errorf("%s: NULL: %d", e, got)
+		}
+		for body, want := range map[string]string{
+			"r0 = *(u64 *)(r1 + 0)\nexit\n":                                          "R1 invalid mem access 'mem_or_null'",
+			"if r2 > 255 goto bad\nr0 = 0\nexit\nbad: r0 = *(u64 *)(r1 + 0)\nexit\n": "R1 invalid mem access 'mem_or_null'",
+			"if r1 == 0 goto out\nr0 = *(u64 *)(r1 + 8)\nout: r0 = 0\nexit\n":        "invalid access to memory, mem_size=8 off=8 size=8",
+		} {
+			p, err := loadText(call+"*(u64 *)(r11 - 8) = r0\n"+global+body, opts)
+			if err == nil {
+				p.Close()
+			}
+			if err == nil || !strings.Contains(err.Error(), want) {
+				t.Errorf("%s: %v\nwant %s", body, err, want)
+			}
 		}
 	}
 }
