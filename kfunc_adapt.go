@@ -25,7 +25,7 @@ const (
 	wordInt    wordKind = iota // the argument, extended
 	wordPtr                    // the argument as it is
 	wordBool                   // 0 or 1
-	wordLen                    // length of a slice: the argument, zero-extended
+	wordLen                    // length of a slice: the argument, zero-extended; 0 where the pointer before it is NULL
 	wordCaller                 // the run
 )
 
@@ -107,6 +107,9 @@ func (w *word) value(args *[12]uint64) uint64 {
 	case wordInt:
 		return extend(v, w.ext)
 	case wordLen:
+		if args[w.arg-1] == 0 {
+			return 0 // the verifier lets a pointer that may be NULL through with any length
+		}
 		return extend(v, lower.Ext{Bytes: w.ext.Bytes})
 	case wordBool:
 		if v&0xff != 0 {

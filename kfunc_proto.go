@@ -9,6 +9,7 @@ import (
 
 	"github.com/skep-bpf/skep/internal/isa"
 	"github.com/skep-bpf/skep/internal/lower"
+	"github.com/skep-bpf/skep/internal/progtype"
 )
 
 // This file compares a kfunc's C prototype, as the program's BTF has it, with the Go function that stands behind it.
@@ -83,18 +84,23 @@ func kindName(t btf.Type) string {
 }
 
 // cType writes a type as C does, for messages.
-func cType(t btf.Type) string {
+func cType(t btf.Type) string { return cTypeAt(t, 0) }
+
+func cTypeAt(t btf.Type, depth int) string {
+	if depth > 32 {
+		return "..." // types made in Go can be circles
+	}
 	switch t := t.(type) {
 	case *btf.Void:
 		return "void"
 	case *btf.Pointer:
-		return strings.TrimSuffix(cType(t.Target), " *") + " *"
+		return strings.TrimSuffix(cTypeAt(t.Target, depth+1), " *") + " *"
 	case *btf.Const:
-		return "const " + cType(t.Type)
+		return "const " + cTypeAt(t.Type, depth+1)
 	case *btf.Volatile:
-		return "volatile " + cType(t.Type)
+		return "volatile " + cTypeAt(t.Type, depth+1)
 	case *btf.TypeTag:
-		return cType(t.Type)
+		return cTypeAt(t.Type, depth+1)
 	case *btf.Typedef:
 		return t.Name
 	}
@@ -210,11 +216,30 @@ func matchParam(t reflect.Type, proto *btf.FuncProto, i int) (int, error) {
 		if err := matchLayout(t.Elem(), ptr.Target, 0); err != nil {
 			return 0, fmt.Errorf("parameter %s: %w", p.Name, err)
 		}
-		return 1, nil
+		return 1, matchContext(t.Elem(), ptr.Target)
 	case isPtr:
 		return 0, fmt.Errorf("parameter %s is %s, Go has %s", p.Name, cType(p.Type), t)
 	}
 	return 1, matchScalar("parameter "+p.Name, t, p.Type)
+}
+
+// contextSizes are the structures by whose name a parameter is the program's context, with their sizes. Behind them lies
+// what is not the kfunc's.
+var contextSizes = map[string]uintptr{
+	"xdp_md": progtype.XDPSize, "__sk_buff": progtype.SkbSize, "bpf_raw_tracepoint_args": 8 * progtype.MaxTracepointArgs,
+}
+
+// matchContext refuses a Go type larger than the context that the verifier passes for a C type of that name, whatever
+// layout the program declares for it.
+func matchContext(t reflect.Type, c btf.Type) error {
+	s, ok := btf.UnderlyingType(c).(*btf.Struct)
+	if !ok {
+		return nil
+	}
+	if n, ok := contextSizes[s.Name]; ok && t.Size() > n {
+		return fmt.Errorf("struct %s is a context of %d bytes, Go's %s has %d", s.Name, n, t, t.Size())
+	}
+	return nil
 }
 
 func matchBytes(proto *btf.FuncProto, i int) error {
@@ -239,30 +264,41 @@ func isSizeParam(p btf.FuncParam) bool {
 	return strings.HasSuffix(p.Name, "__sz") || strings.HasSuffix(p.Name, "__szk")
 }
 
-// nameLengths returns the prototype with names for the lengths that a Go function's []byte parameters stand for. Where the
-// function does not fit, which matchParam will say, it stops.
-func nameLengths(fn *btf.Func, proto *btf.FuncProto, t reflect.Type) *btf.Func {
+// goNames returns the prototype with the parameter names that the Go function stands for. A name tells the verifier what to
+// check (__sz, __ign, rdwr_buf_size and so on), and a program can declare any: so the declared ones count only where they
+// say what the Go function says too. SetPrototype is how the host gives names with a meaning.
+func goNames(fn *btf.Func, proto *btf.FuncProto, t reflect.Type) *btf.Func {
 	named := &btf.FuncProto{Return: proto.Return, Params: append([]btf.FuncParam(nil), proto.Params...)}
-	changed := false
-	for i, c := 0, 0; i < t.NumIn(); i++ {
-		switch p := t.In(i); {
-		case p == callerType:
+	ps := named.Params
+	size := false // the parameter before is an address that the Go function does not look behind by itself
+	for i, c := 0, 0; i < t.NumIn() && c < len(ps); i++ {
+		p := t.In(i)
+		if p == callerType {
 			continue
-		case p == bytesType:
-			if c+1 < len(named.Params) && named.Params[c+1].Name == "" {
-				named.Params[c].Name = fmt.Sprintf("mem%d", c+1)
-				named.Params[c+1].Name = fmt.Sprintf("mem%d__sz", c+1)
-				changed = true
-			}
-			c += 2
-		default:
-			c++
 		}
-	}
-	if !changed {
-		return fn
+		if !size || !isSizeParam(ps[c]) {
+			ps[c].Name = noMeaning(ps[c].Name, c)
+		}
+		if p == bytesType {
+			if c++; c < len(ps) && ps[c].Name == "" {
+				ps[c].Name = fmt.Sprintf("mem%d__sz", c)
+			}
+			if c < len(ps) && !isSizeParam(ps[c]) {
+				ps[c].Name = noMeaning(ps[c].Name, c)
+			}
+		}
+		size = p.Kind() == reflect.Uintptr
+		c++
 	}
 	return &btf.Func{Name: fn.Name, Type: named, Linkage: fn.Linkage, Tags: fn.Tags}
+}
+
+// noMeaning returns a parameter's name if the verifier sees nothing in it, else another.
+func noMeaning(name string, i int) string {
+	if strings.Contains(name, "__") || strings.HasSuffix(name, "_buf_size") {
+		return fmt.Sprintf("p%d", i+1)
+	}
+	return name
 }
 
 // sameProto reports how two prototypes differ as far as calls go.

@@ -142,7 +142,7 @@ func (k *Kfuncs) describe(name string, declared *btf.Func) (*btf.Func, error) {
 	if f.fn == nil {
 		return declared, nil
 	}
-	return nameLengths(declared, proto, reflect.TypeOf(f.fn)), nil
+	return goNames(declared, proto, reflect.TypeOf(f.fn)), nil
 }
 
 // SetPrototype gives the C prototype of a kfunc that is registered already, with parameter names: __sz behind a name marks a

@@ -217,12 +217,17 @@ func (p *Program) RunContext(ctx context.Context, opts *ebpf.RunOptions) (RunRes
 	return res, nil
 }
 
-// Run runs a program from inside a kfunc, on the CPU slot of the run that called the kfunc. It takes no times.
+// Run runs a program from inside a kfunc, on the CPU slot of the run that called the kfunc, and ends when that run must. It
+// takes no times.
 func (c Caller) Run(p *Program, opts *ebpf.RunOptions) (RunResult, error) {
 	if opts == nil {
 		opts = &ebpf.RunOptions{}
 	}
-	res, err := p.run(context.Background(), c.r, opts, nil, false)
+	ctx := c.r.Cancel
+	if ctx == nil {
+		ctx = context.Background()
+	}
+	res, err := p.run(ctx, c.r, opts, nil, false)
 	if err != nil {
 		return res, fmt.Errorf("run program: %w", err)
 	}

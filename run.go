@@ -24,6 +24,7 @@ type frame struct {
 	pkt       *offheap.Region
 	packet    rt.Packet
 	noIngress bool // XDP: the caller named no interface
+	ctxLen    int  // syscall programs, raw tracepoints: length of the caller's context
 }
 
 // Sizes in bytes.
@@ -37,6 +38,9 @@ const (
 	ctxRegion  = 64 << 10
 	ethHeader  = 14
 )
+
+// maxNesting bounds runs within runs: each has memory of its own, and takes some of the goroutine's stack.
+const maxNesting = 64
 
 var frames = struct {
 	mu  sync.Mutex
@@ -70,10 +74,16 @@ func (p *Program) run(ctx context.Context, outer *rt.Run, opts *ebpf.RunOptions,
 		return RunResult{}, fmt.Errorf("flags, CPU and batch size are not supported: %w", errno.EINVAL)
 	}
 	var r *rt.Run
-	if outer != nil {
+	switch {
+	case outer == nil:
+		var err error
+		if r, err = rt.AcquireContext(ctx); err != nil {
+			return RunResult{}, fmt.Errorf("program %s: not started: %w", p.name, err)
+		}
+	case outer.Depth() >= maxNesting:
+		return RunResult{}, fmt.Errorf("program %s: more than %d runs nested in each other: %w", p.name, maxNesting, errno.EINVAL)
+	default:
 		r = outer.Nested()
-	} else {
-		r = rt.Acquire()
 	}
 	defer r.Release()
 	if p.closed.Load() {
@@ -83,7 +93,7 @@ func (p *Program) run(ctx context.Context, outer *rt.Run, opts *ebpf.RunOptions,
 	if err != nil {
 		return RunResult{}, err
 	}
-	r.Env, r.Ctx = p.env, f.ctx.Addr()
+	r.Env, r.Ctx, r.Cancel = p.env, f.ctx.Addr(), ctx
 	finish, err := p.setUp(r, f, opts)
 	if err != nil {
 		return RunResult{}, err

@@ -3,12 +3,14 @@ package skep
 import (
 	"encoding/binary"
 	"fmt"
+	"slices"
 
 	"github.com/cilium/ebpf"
 
 	"github.com/skep-bpf/skep/internal/errno"
 	"github.com/skep-bpf/skep/internal/rt"
 	"github.com/skep-bpf/skep/internal/sysenc"
+	"github.com/skep-bpf/skep/verifier"
 )
 
 // Contexts of the program types: how the caller's becomes the program's and back.
@@ -166,7 +168,10 @@ func (p *Program) setUpRaw(r *rt.Run, f *frame, opts *ebpf.RunOptions, limit int
 		return invalid("context of %d bytes, the program reads %d", n, p.res.MaxCtx)
 	}
 	clear(b[n:max(n, 12*8)])
-	r.CtxLen = max(n, 1)
+	if limit > 12*8 && p.tailCalls() {
+		clear(b[n:]) // a program it goes to may look further, and sees nothing of earlier runs there
+	}
+	f.ctxLen, r.CtxLen = n, max(n, 1)
 	return nil
 }
 
@@ -175,7 +180,7 @@ func finishSyscall(_ *Program, _ *rt.Run, f *frame, opts *ebpf.RunOptions, _ *[]
 	if opts.Context == nil {
 		return nil
 	}
-	n := sysenc.Size(opts.Context)
+	n := f.ctxLen
 	if back := sysenc.Backing(opts.Context); back != nil {
 		copy(back, f.ctx.Bytes())
 	}
@@ -186,6 +191,11 @@ func finishSyscall(_ *Program, _ *rt.Run, f *frame, opts *ebpf.RunOptions, _ *[]
 		return invalid("length mismatch: Context and ContextOut")
 	}
 	return storeContext(f.ctx.Bytes()[:n], opts)
+}
+
+// tailCalls reports whether the program may go on in another.
+func (p *Program) tailCalls() bool {
+	return p.res == nil || slices.ContainsFunc(p.res.Funcs, func(f verifier.FuncFact) bool { return f.HasTailCall })
 }
 
 func finishRawTP(_ *Program, _ *rt.Run, _ *frame, opts *ebpf.RunOptions, _ *[]byte) error {

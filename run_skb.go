@@ -79,6 +79,7 @@ func (p *Program) setUpSKB(r *rt.Run, f *frame, opts *ebpf.RunOptions) error {
 		return err
 	}
 	f.putPacket(r, opts.Data, headroom)
+	clear(f.pkt.Bytes()[:headroom]) // legacy loads at negative offsets reach there
 	f.packet.NetOff = ethHeader
 	if !isL2(p.prog.Type) {
 		f.packet.Data += ethHeader

@@ -3,6 +3,7 @@ package maps
 import (
 	"errors"
 	"fmt"
+	"reflect"
 
 	"github.com/cilium/ebpf"
 
@@ -174,6 +175,9 @@ func (m *Map) updateProgram(p *progArray, key, value any, flags uint64) error {
 	prog, ok := value.(Program)
 	if !ok {
 		return fmt.Errorf("marshal value: %s holds programs, not %T", m.typ, value)
+	}
+	if v := reflect.ValueOf(value); v.Kind() == reflect.Pointer && v.IsNil() {
+		return fmt.Errorf("marshal value: can't store a nil %T", value)
 	}
 	var kb sysenc.Buffer
 	k, err := m.marshalKey(key, &kb)

@@ -33,6 +33,7 @@ const (
 	maxKmalloc    = 4 << 20 // KMALLOC_MAX_SIZE: key plus value of a hash element
 	maxPerCPUUnit = 32 << 10
 	maxHashElems  = 1 << 30 // the kernel's is 1<<31; element numbers here have 31 bits with a mark
+	maxProgs      = 1 << 22 // entries of a program array; the kernel has no limit, but each takes 8 bytes of Go's heap here
 	maxCPUs       = 8192    // NR_CPUS of a distribution kernel
 )
 
@@ -135,6 +136,9 @@ func checkProgArray(s *ebpf.MapSpec) error {
 	if s.ValueSize != 4 {
 		return refuse(errno.EINVAL, "ValueSize is %d, type %s needs 4", s.ValueSize, s.Type)
 	}
+	if s.MaxEntries > maxProgs {
+		return refuse(errno.E2BIG, "MaxEntries %d of a program array is above %d", s.MaxEntries, maxProgs)
+	}
 	return checkFlags(s, FlagNUMANode|FlagReadOnly|FlagWriteOnly)
 }
 
@@ -195,14 +199,16 @@ var specialTypes = map[string]bool{
 // checkSpecialFields refuses, by name, values with fields that only work with runtimes that are not here yet: a
 // program could otherwise treat a lock or a kernel pointer as plain bytes.
 func checkSpecialFields(t btf.Type) error {
-	name, path := findSpecial(t, 0)
+	name, path := findSpecial(t, 0, map[btf.Type]bool{})
 	if name == "" {
 		return nil
 	}
 	return fmt.Errorf("map create: value%s is %s: %w", path, name, ebpf.ErrNotSupported)
 }
 
-func findSpecial(t btf.Type, depth int) (name, path string) {
+// findSpecial looks at each structure once: seen are those without special fields, or under way, which keeps the search
+// short whatever the types are (a spec made in Go may have any).
+func findSpecial(t btf.Type, depth int, seen map[btf.Type]bool) (name, path string) {
 	if depth > 16 {
 		return "", "" // btf types can be recursive only through pointers, which are not followed
 	}
@@ -211,21 +217,25 @@ func findSpecial(t btf.Type, depth int) (name, path string) {
 		if specialTypes[t.Name] {
 			return "struct " + t.Name, ""
 		}
+		if seen[t] {
+			return "", ""
+		}
+		seen[t] = true
 		for _, m := range t.Members {
-			if n, p := findSpecial(m.Type, depth+1); n != "" {
+			if n, p := findSpecial(m.Type, depth+1, seen); n != "" {
 				return n, "." + m.Name + p
 			}
 		}
 	case *btf.Array:
-		return findSpecial(t.Type, depth+1)
+		return findSpecial(t.Type, depth+1, seen)
 	case *btf.Datasec:
 		for _, v := range t.Vars {
-			if n, p := findSpecial(v.Type, depth+1); n != "" {
+			if n, p := findSpecial(v.Type, depth+1, seen); n != "" {
 				return n, "." + v.Type.TypeName() + p
 			}
 		}
 	case *btf.Var:
-		return findSpecial(t.Type, depth+1)
+		return findSpecial(t.Type, depth+1, seen)
 	case *btf.Pointer:
 		if tag, ok := t.Target.(*btf.TypeTag); ok {
 			switch tag.Value {
@@ -234,11 +244,11 @@ func findSpecial(t btf.Type, depth int) (name, path string) {
 			}
 		}
 	case *btf.Typedef:
-		return findSpecial(t.Type, depth+1)
+		return findSpecial(t.Type, depth+1, seen)
 	case *btf.Const:
-		return findSpecial(t.Type, depth+1)
+		return findSpecial(t.Type, depth+1, seen)
 	case *btf.Volatile:
-		return findSpecial(t.Type, depth+1)
+		return findSpecial(t.Type, depth+1, seen)
 	}
 	return "", ""
 }

@@ -82,10 +82,58 @@ func LiveOut(p *Program, live []RegSet) []RegSet {
 	live = live[:len(p.Insns)]
 	clear(live)
 	for i := range p.Funcs {
-		for f := &p.Funcs[i]; liveFunc(p, f, live); {
+		f := &p.Funcs[i]
+		for pass := 1; liveFunc(p, f, live); pass++ {
+			if pass == maxPasses {
+				spreadLive(p, f, live)
+				break
+			}
 		}
 	}
 	return live
+}
+
+// maxPasses is how often a function is passed over whole. Honest loops need two or three passes; a chain of jumps backwards
+// needs one for each.
+const maxPasses = 8
+
+// spreadLive completes what liveFunc began, from one instruction to those before it: each is looked at again only when more
+// has become live behind it, at most once for each register.
+func spreadLive(p *Program, f *Func, live []RegSet) {
+	n := f.End - f.Start
+	into := make([][]int32, n) // jumps by their target
+	work, queued := make([]int32, 0, n), make([]bool, n)
+	for i := f.Start; i < f.End; i++ {
+		if in := &p.Insns[i]; in.Op.HasTarget() {
+			t := int(in.Off) - f.Start
+			into[t] = append(into[t], int32(i))
+		}
+		work, queued[i-f.Start] = append(work, int32(i)), true
+	}
+	for len(work) > 0 {
+		i := int(work[len(work)-1])
+		work, queued[i-f.Start] = work[:len(work)-1], false
+		in := &p.Insns[i]
+		liveIn := live[i]&^in.Defs() | in.Uses()
+		add := func(k int) {
+			if liveIn&^live[k] != 0 {
+				live[k] |= liveIn
+				if !queued[k-f.Start] {
+					work, queued[k-f.Start] = append(work, int32(k)), true
+				}
+			}
+		}
+		if i > f.Start {
+			switch p.Insns[i-1].Op {
+			case Jmp, Exit, Trap:
+			default:
+				add(i - 1)
+			}
+		}
+		for _, k := range into[i-f.Start] {
+			add(int(k))
+		}
+	}
 }
 
 // liveFunc makes one backward pass over a function and reports whether a loop asks for another.

@@ -2,7 +2,10 @@
 // interpreter) make Runs; helpers and kfuncs read them. It knows nothing of BPF instructions, engines or map types.
 package rt
 
-import "sync/atomic"
+import (
+	"context"
+	"sync/atomic"
+)
 
 // Func is a helper or kfunc in Go. args holds arguments 1..12 as 64-bit values; it may not be kept. The result is r0.
 type Func func(r *Run, args *[12]uint64) uint64
@@ -19,6 +22,8 @@ type Run struct {
 	// that the verifier did not check (%s). Engines set it; empty: such addresses cannot be read.
 	Stack  Region
 	CtxLen int // bytes at Ctx that the program may touch; 0 means progtype.BlockSize
+	// Cancel ends the run and those nested in it when it is done; nil: never.
+	Cancel context.Context
 
 	mem   []Region
 	child *Run

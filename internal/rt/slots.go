@@ -1,6 +1,7 @@
 package rt
 
 import (
+	"context"
 	"math/bits"
 	"runtime"
 	"sync"
@@ -38,17 +39,33 @@ func initSlots() {
 // Acquire takes a free slot and returns its Run, empty but for CPU. It waits while all slots are taken. Whoever runs a
 // program from inside a helper or kfunc uses Nested instead: waiting there could wait for itself.
 func Acquire() *Run {
+	r, _ := AcquireContext(context.Background())
+	return r
+}
+
+// AcquireContext is Acquire that gives up with ctx's error when ctx ends before a slot is free.
+func AcquireContext(ctx context.Context) (*Run, error) {
 	slots.once.Do(initSlots)
 	if r := tryAcquire(); r != nil {
-		return r
+		return r, nil
 	}
 	slots.waiters.Add(1)
 	defer slots.waiters.Add(-1)
+	stop := context.AfterFunc(ctx, func() {
+		slots.mu.Lock()
+		defer slots.mu.Unlock()
+		slots.cond.Broadcast()
+	})
+	defer stop()
 	slots.mu.Lock()
 	defer slots.mu.Unlock()
 	for {
 		if r := tryAcquire(); r != nil {
-			return r
+			return r, nil
+		}
+		if err := ctx.Err(); err != nil {
+			slots.cond.Signal() // the wake-up may have been for a slot, which is another's now
+			return nil, err
 		}
 		slots.cond.Wait()
 	}
@@ -97,7 +114,7 @@ func (r *Run) Nested() *Run {
 func (r *Run) Depth() int { return r.depth }
 
 func (r *Run) clear() {
-	r.Ctx, r.CtxLen, r.Packet, r.Env, r.Err = 0, 0, nil, nil, nil
+	r.Ctx, r.CtxLen, r.Packet, r.Env, r.Err, r.Cancel = 0, 0, nil, nil, nil, nil
 	r.Redirect = Redirect{}
 	r.ResetMem()
 }
