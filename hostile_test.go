@@ -151,6 +151,45 @@ func TestKfuncNullBytes(t *testing.T) {
 	})
 }
 
+// TestUnverifiedCalls: without a proof nothing says that an address given to a helper or kfunc is the program's.
+func TestUnverifiedCalls(t *testing.T) {
+	var ks skep.Kfuncs
+	if err := ks.Register("number", func(p *uint64) uint32 { return uint32(*p) }); err != nil {
+		t.Fatal(err)
+	}
+	if err := ks.Register("scalar", func(n uint64) uint32 { return uint32(n) + 1 }); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		call asm.Instruction
+		want string
+	}{
+		{asm.FnMapLookupElem.Call(), "helper map_lookup_elem takes an address"},
+		{asm.FnGetCurrentComm.Call(), "helper get_current_comm takes an address"},
+		{kfuncCall("number", hostU32, &btf.Pointer{Target: hostU64}), "kfunc number takes an address"},
+		{kfuncCall("scalar", hostU32, hostU64), ""},
+		{asm.FnKtimeGetNs.Call(), ""},
+	} {
+		spec := hostile(asm.Mov.Imm(asm.R1, 1<<20), asm.Mov.Imm(asm.R2, 16), c.call, asm.Mov.Imm(asm.R9, 1), asm.LoadMem(asm.R9, asm.R9, 0, asm.Byte), asm.Return())
+		p, err := skep.NewProgramWithOptions(spec, skep.Options{Kfuncs: &ks}.Unverified())
+		if c.want != "" {
+			if err == nil || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("%v, want %s", err, c.want)
+			}
+			continue
+		}
+		if err != nil {
+			t.Errorf("%+v", err)
+			continue
+		}
+		var fault *skep.Fault
+		if _, _, err := p.Test(make([]byte, 64)); !errors.As(err, &fault) {
+			t.Error(err)
+		}
+		p.Close()
+	}
+}
+
 // oddContext marshals to bytes, but nobody can say how many before it has.
 type oddContext struct {
 	text string

@@ -84,6 +84,9 @@ func (k *Kfuncs) Register(name string, fn any, flags ...KfuncFlags) error {
 // ebitengine/purego. It is called by the platform's C convention with up to twelve integer or pointer arguments, each
 // extended to 64 bits as its declared type says. It is trusted entirely, runs on the program's stack, of which it may use
 // a few kilobytes, and must not call back into Go. The interpreter and machines without a compiler cannot call it.
+//
+// What its parameters are is what the program declares, unless SetPrototype says it: a program that declares a number where
+// the function takes an address can pass any. Call SetPrototype where programs are not trusted.
 func (k *Kfuncs) RegisterNative(name string, addr uintptr, flags ...KfuncFlags) error {
 	if addr == 0 {
 		return fmt.Errorf("kfunc %s: address is zero", name)
@@ -165,6 +168,20 @@ func (k *Kfuncs) SetPrototype(fn *btf.Func) error {
 	g.proto = fn
 	k.m[fn.Name] = &g
 	return nil
+}
+
+// takesAddress reports whether f works on memory that it is given, or may do so.
+func (f *kfunc) takesAddress() bool {
+	if f.fn == nil {
+		return true
+	}
+	t := reflect.TypeOf(f.fn)
+	for i := range t.NumIn() {
+		if p := t.In(i); p != callerType && !isScalar(p) {
+			return true
+		}
+	}
+	return false
 }
 
 // lookup is program.Options.Kfuncs.

@@ -18,6 +18,7 @@ import (
 	"github.com/skep-bpf/skep/internal/program"
 	"github.com/skep-bpf/skep/internal/rt"
 	"github.com/skep-bpf/skep/maps"
+	"github.com/skep-bpf/skep/verifier"
 )
 
 // loader makes the parts of a collection as they are asked for, and frees them all if something fails.
@@ -334,9 +335,44 @@ func (l *loader) verify(p *Program) error {
 	}
 	l.writeLog(p)
 	if ve != nil && l.opts.unverified {
-		return nil
+		return l.withoutProof(p.prog)
 	}
 	return err
+}
+
+// withoutProof refuses calls that rely on the verifier: helpers and kfuncs work on the memory they are given outside of the
+// interpreter, which cannot check what they do.
+func (l *loader) withoutProof(p *program.Program) error {
+	for pc := 0; pc < len(p.Insns); pc++ {
+		in := p.Insns[pc]
+		switch {
+		case in.IsLdImm64():
+			pc++
+		case in.IsHelperCall():
+			if h := helpers.Proto(in.Imm); h != nil && in.Imm != tailCall && slices.ContainsFunc(h.Args[:], isAddress) {
+				return fmt.Errorf("program %s: instruction %d: helper %s takes an address, and the program is not verified", p.Name, pc, h.Name)
+			}
+		case in.IsKfuncCall():
+			if in.Imm < 0 || int(in.Imm) >= len(p.Kfuncs) {
+				continue // lowering refuses it
+			}
+			if f, ok := l.opts.Kfuncs.find(p.Kfuncs[in.Imm].Name); ok && f.takesAddress() {
+				return fmt.Errorf("program %s: instruction %d: kfunc %s takes an address, and the program is not verified", p.Name, pc, f.name)
+			}
+		}
+	}
+	return nil
+}
+
+const tailCall = 12 // the engine's own
+
+// isAddress reports whether an argument is one that an implementation goes by. The context it knows itself.
+func isAddress(a verifier.HelperArg) bool {
+	switch a.Kind {
+	case verifier.ArgDontCare, verifier.ArgAnything, verifier.ArgCtx, verifier.ArgConstSize, verifier.ArgConstSizeOrZero, verifier.ArgConstAllocSize:
+		return false
+	}
+	return true
 }
 
 func (l *loader) writeLog(p *Program) {

@@ -118,8 +118,11 @@ func (p *Program) ProgramID() uint32 { return p.id }
 // TailTarget returns what a tail call to the program jumps to; it is for program arrays.
 func (p *Program) TailTarget() *rt.Target { return p.exec.Target() }
 
-// TailKind says what programs that tail-call each other must have in common: type and engine.
+// TailKind says what programs that tail-call each other must have in common: type, engine, and whether they are verified.
 func (p *Program) TailKind() string {
+	if p.res == nil {
+		return fmt.Sprintf("%s on %s, not verified", p.prog.Type, p.engine) // its context may be anything
+	}
 	return fmt.Sprintf("%s on %s", p.prog.Type, p.engine)
 }
 

@@ -86,8 +86,9 @@ type Options struct {
 }
 
 // Unverified returns o changed so that programs the verifier refuses load all the same. They are interpreted, whatever
-// Engine says: the interpreter checks every memory access and stops a program that leaves what it owns. It is for tests of
-// instruction sets, which have programs that no verifier accepts.
+// Engine says: the interpreter checks every memory access and stops a program that leaves what it owns. Such a program can
+// call no helpers and kfuncs that take addresses. It is for tests of instruction sets, which have programs that no verifier
+// accepts.
 func (o Options) Unverified() Options {
 	o.unverified = true
 	o.Engine = EngineInterpreter
