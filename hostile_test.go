@@ -305,6 +305,7 @@ func TestHostileTypes(t *testing.T) {
 	circle := &btf.Pointer{}
 	circle.Target = circle
 	types := []btf.Type{self, deep, def, &btf.Const{Type: def}, &btf.Pointer{Target: tag}, circle, &btf.Array{Index: hostU32, Type: deep, Nelems: 3},
+		nil, &btf.Pointer{}, &btf.Const{}, &btf.Typedef{}, &btf.Array{}, &btf.Struct{Members: []btf.Member{{}}},
 		&btf.Pointer{Target: self}, &btf.Pointer{Target: deep}, &btf.Pointer{Target: def}, &btf.Pointer{Target: &btf.Const{Type: def}}}
 	var ks skep.Kfuncs
 	for name, fn := range map[string]any{"f": func(*uint32) {}, "g": func(uint32) {}, "h": func(uintptr) {}} {

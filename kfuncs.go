@@ -3,6 +3,7 @@ package skep
 import (
 	"fmt"
 	"reflect"
+	"slices"
 	"sync"
 
 	"github.com/cilium/ebpf/btf"
@@ -135,6 +136,9 @@ func (k *Kfuncs) describe(name string, declared *btf.Func) (*btf.Func, error) {
 	if !ok {
 		return declared, nil
 	}
+	if !wholeProto(proto) {
+		return nil, fmt.Errorf("kfunc %s: the program's prototype lacks a type", name)
+	}
 	if f.proto != nil {
 		if err := sameProto(f.proto.Type.(*btf.FuncProto), proto); err != nil {
 			return nil, fmt.Errorf("kfunc %s: %w\n\tthe program declares: %s\n\tSetPrototype said:    %s", name, err,
@@ -148,6 +152,15 @@ func (k *Kfuncs) describe(name string, declared *btf.Func) (*btf.Func, error) {
 	return goNames(declared, proto, reflect.TypeOf(f.fn)), nil
 }
 
+// wholeProto reports whether a prototype has all its types; one made in Go may not.
+func wholeProto(p *btf.FuncProto) bool {
+	whole := func(t btf.Type) bool {
+		ptr, ok := t.(*btf.Pointer)
+		return t != nil && (!ok || ptr.Target != nil)
+	}
+	return whole(p.Return) && !slices.ContainsFunc(p.Params, func(a btf.FuncParam) bool { return !whole(a.Type) })
+}
+
 // SetPrototype gives the C prototype of a kfunc that is registered already, with parameter names: __sz behind a name marks a
 // length, __k a constant, __ign an argument that is not looked at, and so on, as in the kernel. A program's own declaration
 // must agree in all types.
@@ -155,8 +168,10 @@ func (k *Kfuncs) SetPrototype(fn *btf.Func) error {
 	if fn == nil {
 		return fmt.Errorf("kfunc prototype is nil")
 	}
-	if _, ok := fn.Type.(*btf.FuncProto); !ok {
+	if proto, ok := fn.Type.(*btf.FuncProto); !ok {
 		return fmt.Errorf("kfunc %s: %T is no prototype", fn.Name, fn.Type)
+	} else if !wholeProto(proto) {
+		return fmt.Errorf("kfunc %s: the prototype lacks a type", fn.Name)
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()

@@ -73,6 +73,9 @@ func (p *Program) run(ctx context.Context, outer *rt.Run, opts *ebpf.RunOptions,
 	if opts.Flags != 0 || opts.CPU != 0 || opts.BatchSize != 0 {
 		return RunResult{}, fmt.Errorf("flags, CPU and batch size are not supported: %w", errno.EINVAL)
 	}
+	if ctx == nil {
+		ctx = context.Background()
+	}
 	var r *rt.Run
 	switch {
 	case outer == nil:
