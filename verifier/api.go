@@ -35,6 +35,9 @@ type Options struct {
 	Visit func(pc int, s *StateView)
 	// InsnLimit replaces the limit of one million processed instructions; 0 keeps it.
 	InsnLimit int
+	// StateBytes bounds the memory of the states that are kept to compare with; 0 means 2 GiB, which hardly a program reaches
+	// without BPF_F_TEST_STATE_FREQ. The kernel charges it to the control group of who loads.
+	StateBytes int64
 	// CPUs bounds what bpf_get_smp_processor_id returns: the number of execution contexts; 0 if it is not known.
 	CPUs int
 	// GlobalStackArgs permits global functions with more than five parameters, which the kernel refuses.

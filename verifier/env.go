@@ -41,6 +41,7 @@ type env struct {
 	maxStates, totalStates   int
 	peakStates, states       int
 	maxCtx, maxPkt           int
+	stateBytes               int64 // of all checkpoints made in this walk
 
 	scratchedRegs  uint32
 	scratchedStack uint64

@@ -1,6 +1,8 @@
 package verifier
 
 import (
+	"cmp"
+
 	"github.com/skep-bpf/skep/internal/isa"
 	"github.com/skep-bpf/skep/internal/scalar"
 )
@@ -61,8 +63,18 @@ func (e *env) visited(pc int) (bool, error) {
 		return false, nil
 	}
 	e.checkpoint(pc)
+	if limit := cmp.Or(e.opt.StateBytes, defaultStateBytes); e.stateBytes > limit {
+		return false, e.reject(CodeTooComplex, "the states to compare with take more than %d bytes", limit)
+	}
 	return false, nil
 }
+
+// Sizes in bytes, near enough: a frame without its stack, eight bytes of stack.
+const (
+	defaultStateBytes = int64(2 << 30)
+	frameBytes        = numOperands*96 + 128
+	slotBytes         = 112
+)
 
 // bucket returns where checkpoints at instruction pc, in a function called from where st's innermost one was, are kept.
 // Which states share a list decides when new ones are made, so the hash is the kernel's (explored_state).
@@ -209,6 +221,7 @@ func (e *env) checkpoint(pc int) {
 	for f := 0; f <= cur.cur; f++ {
 		s.frames[f].read = 0
 		cur.frames[f].written = 0
+		e.stateBytes += int64(frameBytes + slotBytes*len(s.frames[f].stack))
 	}
 	cur.parent, cur.first, cur.hist = s, pc, cur.hist[:0]
 	cur.depth = s.depth + 1

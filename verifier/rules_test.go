@@ -73,6 +73,17 @@ func TestProgramShape(t *testing.T) {
 	}
 }
 
+// TestStateBytes: a loop that leaves a checkpoint at every round.
+func TestStateBytes(t *testing.T) {
+	p := source(t, "r6 = 0\n*(u64 *)(r10 - 512) = r6\nl:\nr6 += 1\nif r6 < 1000 goto l\nr0 = 0\nexit\n")
+	opt := options(0)
+	rejected(t, p, opt, "", "")
+	p.Flags |= 1 << 3 // BPF_F_TEST_STATE_FREQ
+	rejected(t, p, opt, "", "")
+	opt.StateBytes = 1 << 20
+	rejected(t, p, opt, verifier.CodeTooComplex, "take more than 1048576 bytes")
+}
+
 func TestTooManyMaps(t *testing.T) {
 	for _, n := range []int{64, 65} {
 		src := ""

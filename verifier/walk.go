@@ -43,6 +43,7 @@ func (e *env) resetSeen() {
 		}
 		e.seen[i] = nil
 	}
+	e.stateBytes = 0
 }
 
 // initFrame makes a new function invocation: nothing is initialised but the frame pointer.
