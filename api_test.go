@@ -386,10 +386,7 @@ func TestCloseWhileRunning(t *testing.T) {
 		spec := loadSpec(t, "counter.o")
 		warm := load(t, "counter.o", skep.Options{Engine: e}, "count")
 		var wg sync.WaitGroup
-		for range 8 {
-			wg.Go(func() { warm.Programs["count"].Test(make([]byte, 64)) })
-		}
-		wg.Wait()
+		warmUp(t, warm.Programs["count"])
 		before, _ := offheap.Stats()
 		for range 30 {
 			c, err := skep.NewCollectionWithOptions(spec, skep.Options{Engine: e, Programs: []string{"count"}})
@@ -429,6 +426,29 @@ func TestCloseWhileRunning(t *testing.T) {
 		n, _ := offheap.Stats()
 		t.Errorf("%d regions before, %d after", before, n)
 	})
+}
+
+// warmUp runs p from many goroutines until nothing new is allocated: then every execution slot has what it makes at its
+// first run.
+func warmUp(t *testing.T, p *skep.Program) {
+	t.Helper()
+	for range 50 {
+		before, _ := offheap.Stats()
+		var wg sync.WaitGroup
+		for range 4 * skep.PossibleCPUs() {
+			wg.Go(func() {
+				for range 200 {
+					if _, _, err := p.Test(make([]byte, 64)); err != nil {
+						t.Error(err)
+					}
+				}
+			})
+		}
+		wg.Wait()
+		if after, _ := offheap.Stats(); after == before {
+			return
+		}
+	}
 }
 
 // TestNestedRun runs a program from inside a kfunc of another.

@@ -208,27 +208,30 @@ func (k *Kfuncs) lookup(name string) (program.KfuncFlags, bool) {
 	return f.flags, true
 }
 
-// bind makes f callable by a program that declares it with prototype fn.
-func (f *kfunc) bind(fn *btf.Func) (lower.KfuncBinding, error) {
+// prepare matches f with the prototype that a program declares for it. call is nil for a native function.
+func (f *kfunc) prepare(fn *btf.Func) (b lower.KfuncBinding, call rt.Func, err error) {
 	proto, ok := fn.Type.(*btf.FuncProto)
 	if !ok {
-		return lower.KfuncBinding{}, fmt.Errorf("kfunc %s: the object declares no prototype", f.name)
+		return b, nil, fmt.Errorf("kfunc %s: the object declares no prototype", f.name)
 	}
-	args, result, err := kfuncExts(f.name, proto)
-	if err != nil {
-		return lower.KfuncBinding{}, err
+	if b.Args, b.Result, err = kfuncExts(f.name, proto); err != nil {
+		return b, nil, err
 	}
-	b := lower.KfuncBinding{Args: args, Result: result}
 	if f.native != 0 {
 		b.Native = f.native
-		return b, nil
+		return b, nil, nil
 	}
-	call, err := f.adapt(proto, result)
-	if err != nil {
-		return lower.KfuncBinding{}, err
+	call, err = f.adapt(proto, b.Result)
+	return b, call, err
+}
+
+// bind makes f callable by a program that declares it with prototype fn.
+func (f *kfunc) bind(fn *btf.Func) (lower.KfuncBinding, error) {
+	b, call, err := f.prepare(fn)
+	if err == nil && call != nil {
+		b.Handle = rt.Register(call)
 	}
-	b.Handle = rt.Register(call)
-	return b, nil
+	return b, err
 }
 
 // Caller is what a kfunc can know of the run that calls it, if its first parameter is a Caller. It is valid during the call.

@@ -43,14 +43,22 @@ func (o *Options) programOptions() program.Options {
 	}
 }
 
-// describeKfuncs completes the prototypes of a program's kfuncs.
+// describeKfuncs completes the prototypes of a program's kfuncs and matches them with the Go functions registered: a
+// mismatch is an error that shows both, before the verifier finds fault with one of them. What a native function cannot
+// take the verifier says in the kernel's words first.
 func (o *Options) describeKfuncs(p *program.Program) error {
 	for i := range p.Kfuncs {
-		fn, err := o.Kfuncs.describe(p.Kfuncs[i].Name, p.Kfuncs[i].Type)
+		k := &p.Kfuncs[i]
+		fn, err := o.Kfuncs.describe(k.Name, k.Type)
 		if err != nil {
 			return fmt.Errorf("program %s: %w", p.Name, err)
 		}
-		p.Kfuncs[i].Type = fn
+		k.Type = fn
+		if f, ok := o.Kfuncs.find(k.Name); ok && fn != nil && f.native == 0 {
+			if _, _, err := f.prepare(fn); err != nil {
+				return fmt.Errorf("program %s: %w", p.Name, err)
+			}
+		}
 	}
 	return nil
 }
