@@ -406,6 +406,19 @@ func TestCancelNested(t *testing.T) {
 				t.Errorf("nested run: %v, run: %v", inner, err)
 			}
 		})
+		// a program that never looks, again and again
+		straight, err := skep.NewProgramWithOptions(hostile(asm.Mov.Imm(asm.R0, 0), asm.Return()), skep.Options{Engine: e})
+		if err != nil {
+			t.Fatalf("%+v", err)
+		}
+		defer straight.Close()
+		within(t, "repeating", func() {
+			ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
+			defer cancel()
+			if _, err := straight.RunContext(ctx, &ebpf.RunOptions{Data: make([]byte, 64), Repeat: 1<<32 - 1}); !errors.Is(err, context.DeadlineExceeded) {
+				t.Error(err)
+			}
+		})
 		// all slots are taken: waiting for one ends, too
 		within(t, "waiting", func() {
 			ctx, cancel := context.WithCancel(context.Background())

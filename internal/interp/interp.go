@@ -4,6 +4,7 @@ package interp
 
 import (
 	"context"
+	"fmt"
 
 	"github.com/skep-bpf/skep/internal/ir"
 	"github.com/skep-bpf/skep/internal/rt"
@@ -54,5 +55,10 @@ var _ rt.Executable = (*Code)(nil)
 
 // Exec runs the program; see rt.Executable.
 func (c *Code) Exec(ctx context.Context, r *rt.Run) (uint64, error) {
+	if ctx != nil {
+		if err := ctx.Err(); err != nil {
+			return 0, fmt.Errorf("program %s: not started: %w", c.prog.Name, err)
+		}
+	}
 	return c.exec(ctx, r)
 }

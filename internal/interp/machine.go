@@ -234,6 +234,7 @@ func (m *machine) host(in *ir.Insn) {
 	if m.run.Err != nil && m.err == nil {
 		m.err = m.run.Err
 	}
+	m.checkEnd() // a helper can take long, and a program of many calls may have no yield point
 }
 
 // callHost calls f and turns a panic of it into an error of the run.
@@ -270,10 +271,18 @@ func (m *machine) tailCall(in *ir.Insn) {
 
 // yield looks for cancellation from time to time.
 func (m *machine) yield() {
-	if m.rounds++; m.rounds < yieldEvery || m.ctx == nil {
+	if m.rounds++; m.rounds < yieldEvery {
 		return
 	}
 	m.rounds = 0
+	m.checkEnd()
+}
+
+// checkEnd ends the run if its context has ended.
+func (m *machine) checkEnd() {
+	if m.ctx == nil {
+		return
+	}
 	if err := m.ctx.Err(); err != nil && m.err == nil {
 		m.err = fmt.Errorf("program %s: stopped at instruction %d: %w", m.code.prog.Name, m.insn().PC, err)
 	}
