@@ -63,6 +63,7 @@ func TestKfuncNames(t *testing.T) {
 	for name, fn := range map[string]any{
 		"bytes":  func(b []byte) uint32 { return uint32(len(b)) },
 		"number": func(p *uint64, n uint32) uint32 { return uint32(*p) },
+		"pair":   func() *skep.Object[pair] { return nil },
 		"object": func(n uint32) *skep.Object[uint32] { return word },
 		"block":  func(p *struct{ A [512]uint8 }) uint32 { p.A[300] = 1; return 0 },
 	} {
@@ -70,6 +71,7 @@ func TestKfuncNames(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	cPair := &btf.Struct{Name: "pair", Size: 16, Members: []btf.Member{{Name: "a", Type: hostU32}, {Name: "b", Type: hostU32, Offset: 32}, {Name: "sum", Type: hostU64, Offset: 64}}}
 	big := &btf.Array{Index: hostU32, Type: &btf.Int{Name: "u8", Size: 1}, Nelems: 512}
 	for _, c := range []struct {
 		name string
@@ -91,6 +93,13 @@ func TestKfuncNames(t *testing.T) {
 		{"a number as the size of the result", hostile(
 			asm.Mov.Imm(asm.R1, 1<<20), namedCall("object", ptr(hostU32), btf.FuncParam{Name: "rdwr_buf_size", Type: hostU32}),
 			asm.StoreImm(asm.R0, 1<<14, 1, asm.Word), asm.Mov.Imm(asm.R0, 0), asm.Return()), "R0 cannot write into rdonly_mem"},
+		{"an object as memory of any length", hostile(
+			namedCall("pair", ptr(cPair)), asm.Mov.Reg(asm.R1, asm.R0), asm.Mov.Imm(asm.R2, 1<<20),
+			namedCall("bytes", hostU32, btf.FuncParam{Name: "p", Type: ptr(cPair)}, btf.FuncParam{Name: "n__sz", Type: hostU32}), asm.Return()), "leads to invalid memory access"},
+		{"the context as memory of any length", hostile(
+			asm.Mov.Imm(asm.R2, 1<<20),
+			namedCall("bytes", hostU32, btf.FuncParam{Name: "p", Type: ptr(&btf.Struct{Name: "__sk_buff", Size: 4, Members: []btf.Member{{Name: "a", Type: hostU32}}})}, btf.FuncParam{Name: "n__sz", Type: hostU32}),
+			asm.Return()), "leads to invalid memory access"},
 		{"a structure called as the context", hostile(
 			namedCall("block", hostU32, btf.FuncParam{Name: "p", Type: ptr(&btf.Struct{Name: "__sk_buff", Size: 512, Members: []btf.Member{{Name: "a", Type: big}}})}),
 			asm.Return()), "struct __sk_buff is a context of 192 bytes"},

@@ -201,12 +201,15 @@ func (e *env) kfuncPointer(i, op int, p *btf.FuncParam, ptr *btf.Pointer, m *kfu
 	if _, ok := target.(*btf.FuncProto); ok {
 		return false, e.unsupported("kfunc %s: callback arguments", m.k.Name)
 	}
-	isCtx := e.isCtxType(ptr)
+	// With a length behind it, a pointer is to memory of that length, whatever its type. The kernel checks the type alone
+	// of contexts and structures and leaves the length to the kfunc; a Go function has a slice of it.
+	sized := m.sizeOf(i) != nil
+	isCtx := e.isCtxType(ptr) && !sized
 	switch {
 	case isCtx:
 	case nullable && r.isNull():
 		return false, e.markPrecise(op)
-	case r.typ.base() == ptrToBTF:
+	case r.typ.base() == ptrToBTF && !sized:
 		return false, e.kfuncStruct(i, op, target, m)
 	}
 	if err := e.argOffset(op, m.flag(program.KfuncRelease) && r.ref != 0); err != nil {
@@ -321,14 +324,21 @@ func sameStruct(a, b *btf.Struct) bool {
 	return a == b || a.Name != "" && a.Name == b.Name && a.Size == b.Size
 }
 
+// sizeOf returns the parameter behind parameter i if it is the length of the memory there, else nil.
+func (m *kfuncMeta) sizeOf(i int) *btf.FuncParam {
+	if i+1 >= len(m.proto.Params) {
+		return nil
+	}
+	p := &m.proto.Params[i+1]
+	if isIntOrEnum(btf.UnderlyingType(p.Type)) && (suffix(p, "__sz") || suffix(p, "__szk")) {
+		return p
+	}
+	return nil
+}
+
 // kfuncMem checks a pointer to plain memory: of the parameter's own size, or of the length in the next argument.
 func (e *env) kfuncMem(i, op int, target btf.Type, m *kfuncMeta) (bool, error) {
-	var next *btf.FuncParam
-	if i+1 < len(m.proto.Params) {
-		if p := &m.proto.Params[i+1]; isIntOrEnum(btf.UnderlyingType(p.Type)) && (suffix(p, "__sz") || suffix(p, "__szk")) {
-			next = p
-		}
-	}
+	next := m.sizeOf(i)
 	_, void := target.(*btf.Void)
 	if !scalarOnly(target) && !(next != nil && void) {
 		or := ""
