@@ -199,6 +199,26 @@ func TestUnverifiedCalls(t *testing.T) {
 	}
 }
 
+// TestNoObject: a kfunc that did not say that it may return nothing, and does.
+func TestNoObject(t *testing.T) {
+	var ks skep.Kfuncs
+	if err := ks.Register("big", func() *skep.Object[[8 << 20]uint8] { return nil }); err != nil {
+		t.Fatal(err)
+	}
+	big := &btf.Pointer{Target: &btf.Array{Index: hostU32, Type: &btf.Int{Name: "u8", Size: 1}, Nelems: 8 << 20}}
+	eachEngine(t, func(t *testing.T, e skep.Engine) {
+		p, err := skep.NewProgramWithOptions(hostile(kfuncCall("big", big), asm.Add.Imm(asm.R0, 0x401000), asm.LoadMem(asm.R0, asm.R0, 0, asm.Word), asm.Return()),
+			skep.Options{Engine: e, Kfuncs: &ks})
+		if err != nil {
+			t.Fatalf("%+v", err)
+		}
+		defer p.Close()
+		if ret, _, err := p.Test(make([]byte, 64)); err == nil || !strings.Contains(err.Error(), "returned no object") {
+			t.Errorf("%#x, %v", ret, err)
+		}
+	})
+}
+
 // oddContext marshals to bytes, but nobody can say how many before it has.
 type oddContext struct {
 	text string

@@ -1,12 +1,14 @@
 package skep
 
 import (
+	"errors"
 	"fmt"
 	"reflect"
 
 	"github.com/cilium/ebpf/btf"
 
 	"github.com/skep-bpf/skep/internal/lower"
+	"github.com/skep-bpf/skep/internal/program"
 	"github.com/skep-bpf/skep/internal/rt"
 )
 
@@ -37,6 +39,7 @@ func (f *kfunc) adapt(proto *btf.FuncProto, result lower.Ext) (rt.Func, error) {
 		return nil, fmt.Errorf("kfunc %s: %w\n\tthe program declares: %s\n\tthe Go function is:   %s", f.name, err, cProto(f.name, proto), t)
 	}
 	res := resultOf(t, result)
+	res.mayBeNull = f.flags&program.KfuncRetNull != 0
 	if allWide(words) && res.kind == resultInt && res.ext.Bytes == 8 {
 		fn := f.fn
 		if callable(t, len(words)) {
@@ -141,9 +144,12 @@ func extend(v uint64, e lower.Ext) uint64 {
 
 // result says how the Go result becomes r0.
 type result struct {
-	kind resultKind
-	ext  lower.Ext
+	kind      resultKind
+	ext       lower.Ext
+	mayBeNull bool // of an object
 }
+
+var errNullObject = errors.New("a kfunc that is not registered with KfuncRetNull returned no object")
 
 type resultKind uint8
 
@@ -234,7 +240,11 @@ func reflectCall(fn any, t reflect.Type, words []word, res result) rt.Func {
 				return 1
 			}
 		case resultObject:
-			return out[0].Interface().(objectResult).objectAddr(r)
+			addr := out[0].Interface().(objectResult).objectAddr(r)
+			if addr == 0 && !res.mayBeNull && r.Err == nil {
+				r.Err = errNullObject // the program was not made to check
+			}
+			return addr
 		}
 		return 0
 	}
