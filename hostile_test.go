@@ -221,7 +221,7 @@ func TestNoObject(t *testing.T) {
 
 // oddContext marshals to bytes, but nobody can say how many before it has.
 type oddContext struct {
-	text string
+	Text string
 	n    int
 }
 
