@@ -13,13 +13,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Executable memory. One range is reserved; programs get pieces of it in units of 16 bytes, so that small programs
-// share pages. No page is ever writable and executable, nor executable and written through another address: to add
+// Executable memory. One range is reserved; programs get pieces of it in units of a cache line, which the compiler
+// aligns loops to, so that small programs share pages. No page is ever writable and executable, nor executable and written through another address: to add
 // code, the pages it touches are made anew beside (old contents and new code), sealed, and moved over the old ones in
 // one step; threads that execute in them go on in the new ones.
 const (
 	textSize = 256 << 20
-	textUnit = 16
+	textUnit = 64
 	fillByte = 0xcc // int3
 	minText  = 1 << 20
 )

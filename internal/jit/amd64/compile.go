@@ -62,6 +62,7 @@ type compiler struct {
 	opt    Options
 	live   []ir.RegSet
 	target []bool  // per IR instruction: a jump goes there
+	back   []int32 // per IR instruction: the last jump back to it, 0 if there is none
 	at     []int32 // per IR instruction: offset of its code
 	fixes  []fix
 	labels []int32 // offsets; a fix names them by negative numbers
@@ -90,9 +91,13 @@ func Compile(p *ir.Program, opt Options) (*Code, error) {
 	c.at = make([]int32, len(p.Insns)+1)
 	c.target = make([]bool, len(p.Insns)+1)
 	c.live = ir.LiveOut(p, nil)
+	c.back = make([]int32, len(p.Insns)+1)
 	for i := range p.Insns {
 		if in := &p.Insns[i]; in.Op.HasTarget() {
 			c.target[in.Off] = true
+			if int(in.Off) <= i {
+				c.back[in.Off] = int32(i)
+			}
 		}
 	}
 	starts := make([]int32, len(p.Funcs))
@@ -213,6 +218,9 @@ func (c *compiler) function(i int) {
 	c.flags = 0
 	for c.i = f.Start; c.i < f.End; c.i++ {
 		in := &c.p.Insns[c.i]
+		if back := c.back[c.i]; back > 0 {
+			c.padLoop(back)
+		}
 		c.at[c.i] = int32(len(c.buf))
 		if c.target[c.i] {
 			c.flags = 0

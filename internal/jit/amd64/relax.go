@@ -13,12 +13,24 @@ type fix struct {
 	before int32 // fixes that stand before the target
 	kind   uint8 // condition code, ccJ, or below
 	short  uint8 // 0: long; 1: one byte; 2: left out, because it goes to the next instruction
+	pad    uint8 // of fixPad: bytes that stay
 }
 
 // Kinds of fix beside condition codes: they stay as they are.
 const (
 	fixCall = 32 + iota // e8 rel32
 	fixLea              // rel32 in the last four bytes of 7
+	fixPad              // room in front of a loop; its target is the jump back
+)
+
+// Loops that fit into a line of the processor's cache are put into one: a jump back that lies across two lines costs half
+// as much again as a small loop itself (measured with array lookups). Larger ones begin at a multiple of loopAlign.
+const (
+	cacheLine  = 64
+	maxPad     = cacheLine - 1
+	loopAlign  = 16
+	backBytes  = 9   // of a comparison and a short jump
+	largeLoops = 256 // from here on it does not show
 )
 
 const relaxRounds = 6
@@ -65,12 +77,17 @@ func (f *fix) long() int32 {
 		return 6
 	case f.kind == fixLea:
 		return 7
+	case f.kind == fixPad:
+		return maxPad
 	}
 	return 5
 }
 
 // shrink returns how many bytes a fix has lost.
 func (f *fix) shrink() int32 {
+	if f.kind == fixPad {
+		return maxPad - int32(f.pad)
+	}
 	switch f.short {
 	case 1:
 		return f.long() - 2
@@ -93,7 +110,7 @@ func (c *compiler) dest(f *fix) int32 {
 func (c *compiler) relax(starts []int32) []byte {
 	for i := range c.fixes {
 		f := &c.fixes[i]
-		if f.kind >= fixCall {
+		if f.kind == fixCall || f.kind == fixLea {
 			f.target = starts[f.target]
 		}
 		f.before = int32(c.fixesBefore(c.dest(f)))
@@ -107,7 +124,38 @@ func (c *compiler) relax(starts []int32) []byte {
 			lost[i+1] = lost[i] + c.fixes[i].shrink()
 		}
 	}
+	c.align(lost)
 	return c.compact(lost)
+}
+
+// padLoop leaves room in front of the loop that begins at the running instruction and whose last jump back is instruction
+// back.
+func (c *compiler) padLoop(back int32) {
+	c.fixes = append(c.fixes, fix{off: int32(len(c.buf)), target: insnTarget(back), kind: fixPad, pad: maxPad})
+	c.buf = append(c.buf, make([]byte, maxPad)...)
+}
+
+// align decides how much of the room in front of loops stays. Jumps were shortened as if all did: less is always right.
+func (c *compiler) align(lost []int32) {
+	now := int32(0)
+	for i := range c.fixes {
+		f := &c.fixes[i]
+		if f.kind == fixPad {
+			head := f.off - now
+			size := c.dest(f) - lost[f.before] - (f.off + maxPad - lost[i]) + backBytes
+			f.pad = 0
+			switch in := head % cacheLine; {
+			case size <= cacheLine && in+size > cacheLine:
+				f.pad = uint8(cacheLine - in)
+			case size > cacheLine && size <= largeLoops && head%loopAlign != 0:
+				f.pad = uint8(loopAlign - head%loopAlign)
+			}
+		}
+		now += f.shrink()
+		lost[i] = now // the old value is needed no more
+	}
+	copy(lost[1:], lost)
+	lost[0] = 0
 }
 
 // fixesBefore returns the number of fixes that stand before offset off.
@@ -155,6 +203,9 @@ func (c *compiler) compact(lost []int32) []byte {
 		end := r - lost[i+1]
 		d := c.dest(f) - lost[f.before] - end
 		switch {
+		case f.kind == fixPad:
+			nops(text[w : w+int32(f.pad)])
+			w += int32(f.pad)
 		case f.short == 2:
 		case f.short == 1 && f.kind == ccJ:
 			text[w], text[w+1] = 0xeb, byte(d)
@@ -188,4 +239,25 @@ func (c *compiler) moved(lost []int32) {
 		}
 		p.Off -= lost[k]
 	}
+}
+
+// nops fills b with instructions that do nothing, as few as it takes (the processor manuals' forms of up to nine bytes).
+func nops(b []byte) {
+	for len(b) > 0 {
+		n := min(len(b), len(nopForms))
+		copy(b, nopForms[n-1])
+		b = b[n:]
+	}
+}
+
+var nopForms = [...][]byte{
+	{0x90},
+	{0x66, 0x90},
+	{0x0f, 0x1f, 0x00},
+	{0x0f, 0x1f, 0x40, 0},
+	{0x0f, 0x1f, 0x44, 0, 0},
+	{0x66, 0x0f, 0x1f, 0x44, 0, 0},
+	{0x0f, 0x1f, 0x80, 0, 0, 0, 0},
+	{0x0f, 0x1f, 0x84, 0, 0, 0, 0, 0},
+	{0x66, 0x0f, 0x1f, 0x84, 0, 0, 0, 0, 0},
 }
