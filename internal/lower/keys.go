@@ -17,7 +17,7 @@ func keys(p *ir.Program) {
 		if in.Op != ir.ArrayLookup || in.KeyInReg() {
 			continue
 		}
-		st := keyStore(p, target, i)
+		st, dead := keyStore(p, target, i)
 		if st == nil {
 			continue
 		}
@@ -25,6 +25,11 @@ func keys(p *ir.Program) {
 		switch {
 		case !st.UseImm():
 			in.Src, in.Flag = st.Src, ir.FlagKeyReg
+			if st.Src < uint8(len(dead)) && dead[st.Src] > 0 {
+				// the register gets the map, which nobody reads now, behind the store: it keeps the key instead
+				d := &p.Insns[dead[st.Src]]
+				*d = ir.Insn{Op: ir.Mov, W: 8, Dst: d.Dst, Src: d.Dst, PC: d.PC}
+			}
 		case m.Kind == ir.MapArray:
 			*in = constLookup(m, uint32(st.Imm), in.PC)
 		}
@@ -59,15 +64,16 @@ func constLookup(m *ir.Map, key uint32, pc int32) ir.Insn {
 }
 
 // keyStore returns the 4-byte store that the lookup at index i reads its key from, with a source that still has its
-// value at i; nil if that is not plain.
-func keyStore(p *ir.Program, target []bool, i int) *ir.Insn {
+// value at i; nil if that is not plain. A constant that some argument register gets behind the store and that nothing
+// reads up to the lookup, which ends its life, does not count as a change: dead has its index by register, 0 for none.
+func keyStore(p *ir.Program, target []bool, i int) (st *ir.Insn, dead [6]int) {
 	const far = 12
 	ptr := int64(0)        // r2 is base + ptr
 	base := p.Insns[i].Src // until the move from r10 is found
-	changed := ir.RegSet(0)
+	changed, used := ir.RegSet(0), ir.RegSet(0)
 	for k := i - 1; k >= 0 && i-k <= far; k-- {
 		if target[k+1] {
-			return nil
+			return nil, dead
 		}
 		in := &p.Insns[k]
 		switch {
@@ -76,24 +82,29 @@ func keyStore(p *ir.Program, target []bool, i int) *ir.Insn {
 				if in.Dst == 10 && base == 10 && (int64(in.Off)+int64(in.W) <= ptr || int64(in.Off) >= ptr+4) {
 					break // elsewhere on the stack
 				}
-				return nil
+				return nil, dead
 			}
 			if in.W != 4 || base != 10 || !in.UseImm() && changed.Has(in.Src) {
-				return nil
+				return nil, dead
 			}
-			return in
+			return in, dead
+		case in.Op == ir.Mov && in.UseImm() && in.Dst >= 1 && in.Dst <= 5 && in.Dst != base &&
+			!used.Has(in.Dst) && !changed.Has(in.Dst) && dead[in.Dst] == 0:
+			dead[in.Dst] = k
+			continue
 		case base != 10 && in.Op == ir.Add && in.W == 8 && in.Dst == base && in.UseImm():
 			ptr += in.Imm
 		case base != 10 && in.Op == ir.Mov && in.W == 8 && in.Dst == base && !in.UseImm() && in.Src == 10:
 			base = 10
 		case in.Pure() || in.Op == ir.Load:
 			if base != 10 && in.Dst == base {
-				return nil
+				return nil, dead
 			}
 		default:
-			return nil
+			return nil, dead
 		}
 		changed |= in.Defs()
+		used |= in.Uses()
 	}
-	return nil
+	return nil, dead
 }

@@ -306,6 +306,35 @@ func TestKeyNotPlain(t *testing.T) {
 	}
 }
 
+// TestKeyBeforeMap: the key's register gets the map between store and call, as compilers do it; nobody reads the map once
+// the lookup is inlined. Where somebody does, the key comes from memory.
+func TestKeyBeforeMap(t *testing.T) {
+	for between, want := range map[string]bool{"r3 = 5": true, "r3 = r1": false} {
+		src := strings.Replace(lookup, "KEY", "r1", 1)
+		p := parse(t, strings.Replace(src, "call 1", between+"\n\tcall 1", 1))
+		res := proof(p)
+		for pc := range p.Insns {
+			if p.Insns[pc].IsHelperCall() && p.Insns[pc].Imm == 1 {
+				res.Insns[pc].Map = 0
+			}
+		}
+		got, err := lower.Lower(p, res, env(p))
+		if err != nil {
+			t.Fatal(err)
+		}
+		inReg := false
+		for _, in := range got.Insns {
+			inReg = inReg || in.Op == ir.ArrayLookup && in.KeyInReg() && in.Src == 1
+			if want && in.Op == ir.Mov && in.Dst == 1 && in.UseImm() {
+				t.Errorf("%s: r1 is overwritten: %+v", between, in)
+			}
+		}
+		if inReg != want {
+			t.Errorf("%s: key in r1: %v, want %v", between, inReg, want)
+		}
+	}
+}
+
 // TestFacts: dead code goes, decided branches are folded, functions nobody calls vanish.
 func TestFacts(t *testing.T) {
 	p := parse(t, `
