@@ -29,7 +29,7 @@ const (
 	cacheLine  = 64
 	maxPad     = cacheLine - 1
 	loopAlign  = 16
-	backBytes  = 9   // of a comparison and a short jump
+	backBytes  = 9   // a comparison and a short jump back take no more; the size of a loop is taken with that much
 	largeLoops = 256 // from here on it does not show
 )
 
