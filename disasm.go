@@ -8,7 +8,7 @@ import (
 
 	"github.com/cilium/ebpf"
 
-	"github.com/skep-bpf/skep/internal/jit/amd64"
+	"github.com/skep-bpf/skep/internal/jit/target"
 	"github.com/skep-bpf/skep/internal/listing"
 	"github.com/skep-bpf/skep/internal/native"
 	"github.com/skep-bpf/skep/internal/program"
@@ -35,19 +35,18 @@ func (p *Program) Disassemble(arch string) (string, error) {
 }
 
 func (p *Program) machineCode(arch string) (*listing.Code, error) {
-	switch arch {
-	case "amd64", "x86-64", "x86_64":
-	default:
+	t := target.Lookup(arch)
+	if t == nil {
 		return nil, fmt.Errorf("there is no compiler for %s: %w", arch, ebpf.ErrNotSupported)
 	}
-	if c, ok := p.exec.(*native.Code); ok && runtime.GOARCH == "amd64" {
-		return &listing.Code{Arch: "amd64", Text: c.Text(), PCAt: c.PCAt}, nil
+	if c, ok := p.exec.(*native.Code); ok && runtime.GOARCH == t.Name {
+		return &listing.Code{Target: t, Text: c.Text(), PCAt: c.PCAt}, nil
 	}
-	c, err := amd64.Compile(p.ir, amd64.Options{})
+	c, err := t.Compile(p.ir)
 	if err != nil {
 		return nil, err
 	}
-	return &listing.Code{Arch: "amd64", Text: c.Text, PCAt: c.PCAt}, nil
+	return &listing.Code{Target: t, Text: c.Text, PCAt: c.PCAt}, nil
 }
 
 // DisassembleSpec writes the named program of a spec as BPF instructions with source lines, without verifying it.

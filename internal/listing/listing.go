@@ -8,16 +8,15 @@ import (
 	"io"
 	"strings"
 
-	"golang.org/x/arch/x86/x86asm"
-
 	"github.com/skep-bpf/skep/internal/isa"
+	"github.com/skep-bpf/skep/internal/jit/target"
 	"github.com/skep-bpf/skep/internal/program"
 )
 
 // Code is machine code with the BPF instruction that each byte belongs to.
 type Code struct {
-	Arch string // amd64
-	Text []byte
+	Target *target.Target
+	Text   []byte
 	// PCAt gives the BPF instruction of the code at an offset, -1 for none (prologue).
 	PCAt func(off int) int
 }
@@ -31,9 +30,6 @@ func Mixed(w io.Writer, p *program.Program, code *Code) error {
 	b := bufio.NewWriter(w)
 	l := lister{w: b, p: p, names: p.Names()}
 	if code != nil {
-		if code.Arch != "amd64" {
-			return fmt.Errorf("no disassembler for %s", code.Arch)
-		}
 		l.split(code)
 	}
 	for pc := 0; pc < len(p.Insns); pc++ {
@@ -94,7 +90,7 @@ func (l *lister) split(code *Code) {
 	l.lines, l.pro = map[int][]string{}, map[int][]string{}
 	var waiting []string // a prologue, whose function is known with the next instruction
 	for off := 0; off < len(code.Text); {
-		text, n := disasmAMD64(code.Text[off:], uint64(off))
+		text, n := code.Target.Disassemble(code.Text[off:], uint64(off))
 		hex := fmt.Sprintf("% x", code.Text[off:off+n])
 		s := fmt.Sprintf("      %04x: %-30s %s", off, hex, text)
 		pc := code.PCAt(off)
@@ -113,30 +109,4 @@ func (l *lister) split(code *Code) {
 		}
 		l.lines[pc] = append(l.lines[pc], s)
 	}
-}
-
-// disasmAMD64 returns the text and length of the instruction at the start of b, which lies at pc.
-func disasmAMD64(b []byte, pc uint64) (string, int) {
-	if len(b) >= 5 && b[0] == 0xc4 && b[3] == 0xf7 && b[4]>>6 == 3 {
-		return shiftBMI2(b), 5
-	}
-	in, err := x86asm.Decode(b, 64)
-	if err != nil {
-		return fmt.Sprintf(".byte %#02x", b[0]), 1
-	}
-	return x86asm.IntelSyntax(in, pc, nil), in.Len
-}
-
-// shiftBMI2 writes shlx, sarx and shrx between registers, which x86asm does not know (three-byte VEX prefix).
-func shiftBMI2(b []byte) string {
-	names := [2][16]string{
-		{"eax", "ecx", "edx", "ebx", "esp", "ebp", "esi", "edi", "r8d", "r9d", "r10d", "r11d", "r12d", "r13d", "r14d", "r15d"},
-		{"rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi", "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15"},
-	}
-	w := b[2] >> 7
-	reg := b[4]>>3&7 | (^b[1]>>7&1)<<3
-	rm := b[4]&7 | (^b[1]>>5&1)<<3
-	v := ^b[2] >> 3 & 15
-	op := [4]string{"bextr", "shlx", "sarx", "shrx"}[b[2]&3]
-	return fmt.Sprintf("%s %s, %s, %s", op, names[w][reg], names[w][rm], names[w][v])
 }

@@ -7,6 +7,7 @@ import (
 	"sync"
 
 	"github.com/skep-bpf/skep/internal/ir"
+	"github.com/skep-bpf/skep/internal/jit"
 	"github.com/skep-bpf/skep/internal/jit/amd64"
 	"github.com/skep-bpf/skep/internal/rt"
 )
@@ -17,7 +18,7 @@ func Supported() error { return start() }
 // Code is a compiled program. It implements rt.Executable.
 type Code struct {
 	name string
-	jit  *amd64.Code
+	jit  *jit.Code
 	addr uintptr
 	size int
 	// hosts is set if a run may call host functions, its own or those of a program it tail-calls.

@@ -8,6 +8,7 @@ package amd64
 import (
 	"github.com/skep-bpf/skep/internal/abi"
 	"github.com/skep-bpf/skep/internal/ir"
+	"github.com/skep-bpf/skep/internal/jit"
 )
 
 // Options say what the processor can do beyond the base instruction set. Code for a processor without the feature is
@@ -17,43 +18,8 @@ type Options struct {
 	MOVBE bool // movbe
 }
 
-// Place says that the code from Off on, up to the next Place, belongs to BPF instruction PC (-1: to no instruction).
-type Place struct {
-	Off int32
-	PC  int32
-}
-
-// Code is position-independent machine code and what is known of it.
-type Code struct {
-	Text   []byte
-	Funcs  []int   // offset of each function; Funcs[0] is the entry
-	Places []Place // ascending by Off
-	// Depth is the most machine stack, in bytes, that one run of the entry function uses: its frames and those of the
-	// functions it calls. It does not count machine code it calls, nor what a tail call adds.
-	Depth int
-}
-
-// PCAt returns the BPF instruction that the code at off belongs to, -1 if none.
-func (c *Code) PCAt(off int) int {
-	lo, hi := 0, len(c.Places)
-	for lo < hi {
-		if m := (lo + hi) / 2; int(c.Places[m].Off) <= off {
-			lo = m + 1
-		} else {
-			hi = m
-		}
-	}
-	if lo == 0 {
-		return -1
-	}
-	return int(c.Places[lo-1].PC)
-}
-
 // regs maps BPF registers to machine registers.
 var regs = [11]uint8{rax, rdi, rsi, rdx, rcx, r8, rbx, r13, r14, r15, rbp}
-
-// slack is what a stub that leaves to Go pushes below the deepest frame.
-const slack = 128
 
 // compiler is one compilation.
 type compiler struct {
@@ -66,7 +32,7 @@ type compiler struct {
 	at     []int32 // per IR instruction: offset of its code
 	fixes  []fix
 	labels []int32 // offsets; a fix names them by negative numbers
-	places []Place
+	places []jit.Place
 	frame  frame
 	exits  int32 // label of the shared epilogue
 	stubs  []stub
@@ -82,8 +48,8 @@ type stub struct {
 }
 
 // Compile translates p, which it checks first.
-func Compile(p *ir.Program, opt Options) (*Code, error) {
-	if err := check(p); err != nil {
+func Compile(p *ir.Program, opt Options) (*jit.Code, error) {
+	if err := jit.Check(p); err != nil {
 		return nil, err
 	}
 	c := &compiler{p: p, opt: opt}
@@ -101,72 +67,20 @@ func Compile(p *ir.Program, opt Options) (*Code, error) {
 		}
 	}
 	starts := make([]int32, len(p.Funcs))
-	frames := make([]frame, len(p.Funcs))
+	frames := make([]int, len(p.Funcs))
 	for i := range p.Funcs {
 		starts[i] = c.label()
 		c.bind(starts[i])
 		c.function(i)
-		frames[i] = c.frame
+		frames[i] = c.frame.depth()
 	}
-	code := &Code{Text: c.relax(starts), Places: c.places, Funcs: make([]int, len(p.Funcs))}
+	code := &jit.Code{Text: c.relax(starts), Places: c.places, Funcs: make([]int, len(p.Funcs))}
 	for i, l := range starts {
 		code.Funcs[i] = int(c.labels[l])
 	}
-	depth, err := stackDepth(p, frames)
-	code.Depth = depth + slack
+	var err error
+	code.Depth, err = jit.StackDepth(p, frames)
 	return code, err
-}
-
-// check refuses what no code can be made for, beside what ir.Check refuses.
-func check(p *ir.Program) error {
-	if err := ir.Check(p); err != nil {
-		return err
-	}
-	fail := func(i int, reason string) error {
-		return &ir.Error{Program: p.Name, Index: i, Insn: p.Insns[i], Reason: reason}
-	}
-	if p.Funcs[0].InArgs != 0 {
-		return fail(0, "the entry function has stack arguments")
-	}
-	for i := range p.Insns {
-		if in := &p.Insns[i]; in.Op == ir.Call && in.Off == 0 {
-			return fail(i, "calls the entry function")
-		}
-	}
-	return nil
-}
-
-// stackDepth returns the deepest stack over all call chains from the entry. A recursive program has none.
-func stackDepth(p *ir.Program, frames []frame) (int, error) {
-	const open = -1
-	depth := make([]int, len(frames))
-	var walk func(f int) error
-	walk = func(f int) error {
-		depth[f] = open
-		most := 0
-		for i := p.Funcs[f].Start; i < p.Funcs[f].End; i++ {
-			in := &p.Insns[i]
-			if in.Op != ir.Call {
-				continue
-			}
-			callee := int(in.Off)
-			if depth[callee] == open {
-				return &ir.Error{Program: p.Name, Index: i, Insn: *in, Reason: "recursive call"}
-			}
-			if depth[callee] == 0 {
-				if err := walk(callee); err != nil {
-					return err
-				}
-			}
-			most = max(most, depth[callee])
-		}
-		depth[f] = most + frames[f].depth()
-		return nil
-	}
-	if err := walk(0); err != nil {
-		return 0, err
-	}
-	return depth[0], nil
 }
 
 // needsOf finds what function i asks of its frame.
@@ -206,7 +120,7 @@ func (c *compiler) function(i int) {
 	c.place(-1)
 	c.frame.prologue(&c.asm)
 	if c.frame.counter != 0 {
-		c.storeImm(8, at(rbp, int32(-c.frame.counter)), mayGotoBudget)
+		c.storeImm(8, at(rbp, int32(-c.frame.counter)), jit.MayGotoBudget)
 	}
 	last := -1 // the last exit holds the epilogue
 	for k := f.Start; k < f.End; k++ {
@@ -240,9 +154,6 @@ func (c *compiler) function(i int) {
 	}
 }
 
-// mayGotoBudget is how often one frame may go round by may_goto (BPF_MAX_LOOPS).
-const mayGotoBudget = 8 << 20
-
 func (c *compiler) exit(short, last bool) {
 	switch {
 	case short:
@@ -256,19 +167,7 @@ func (c *compiler) exit(short, last bool) {
 }
 
 // place says that the code from here on belongs to BPF instruction pc.
-func (c *compiler) place(pc int32) {
-	off := int32(len(c.buf))
-	if n := len(c.places); n > 0 {
-		switch last := &c.places[n-1]; {
-		case last.PC == pc:
-			return
-		case last.Off == off:
-			last.PC = pc
-			return
-		}
-	}
-	c.places = append(c.places, Place{off, pc})
-}
+func (c *compiler) place(pc int32) { c.places = jit.AddPlace(c.places, int32(len(c.buf)), pc) }
 
 // next returns the instruction behind the running one if only the running one leads to it, so that both can become
 // one machine instruction.

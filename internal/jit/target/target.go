@@ -1,0 +1,46 @@
+// Package target is the table of the machines that skep compiles for: for each its compiler, its calling convention and
+// its disassembler. All of them work on every host.
+package target
+
+import (
+	"github.com/skep-bpf/skep/internal/abi"
+	"github.com/skep-bpf/skep/internal/ir"
+	"github.com/skep-bpf/skep/internal/jit"
+	"github.com/skep-bpf/skep/internal/jit/amd64"
+)
+
+// Target is one machine.
+type Target struct {
+	Name    string // as in GOARCH
+	aliases []string
+	ABI     *abi.Arch
+	// Compile translates for the base instruction set, so that the code runs on every machine of the kind.
+	Compile func(p *ir.Program) (*jit.Code, error)
+	// Disassemble returns the text and the length in bytes of the instruction at the start of code, which lies at address
+	// pc. What it cannot read it shows as data.
+	Disassemble func(code []byte, pc uint64) (text string, n int)
+}
+
+// Targets lists them all.
+var Targets = []*Target{
+	{
+		Name: "amd64", aliases: []string{"x86-64", "x86_64"}, ABI: &abi.AMD64,
+		Compile:     func(p *ir.Program) (*jit.Code, error) { return amd64.Compile(p, amd64.Options{}) },
+		Disassemble: disassembleAMD64,
+	},
+}
+
+// Lookup returns the target with the given name, GOARCH's or the processor maker's, nil if there is none.
+func Lookup(name string) *Target {
+	for _, t := range Targets {
+		if t.Name == name {
+			return t
+		}
+		for _, a := range t.aliases {
+			if a == name {
+				return t
+			}
+		}
+	}
+	return nil
+}
