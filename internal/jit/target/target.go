@@ -7,6 +7,7 @@ import (
 	"github.com/skep-bpf/skep/internal/ir"
 	"github.com/skep-bpf/skep/internal/jit"
 	"github.com/skep-bpf/skep/internal/jit/amd64"
+	"github.com/skep-bpf/skep/internal/jit/arm64"
 )
 
 // Target is one machine.
@@ -27,6 +28,11 @@ var Targets = []*Target{
 		Name: "amd64", aliases: []string{"x86-64", "x86_64"}, ABI: &abi.AMD64,
 		Compile:     func(p *ir.Program) (*jit.Code, error) { return amd64.Compile(p, amd64.Options{}) },
 		Disassemble: disassembleAMD64,
+	},
+	{
+		Name: "arm64", aliases: []string{"aarch64"}, ABI: &abi.ARM64,
+		Compile:     func(p *ir.Program) (*jit.Code, error) { return arm64.Compile(p, arm64.Options{}) },
+		Disassemble: disassembleARM64,
 	},
 }
 
