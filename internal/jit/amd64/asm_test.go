@@ -1,32 +1,20 @@
 package amd64
 
 import (
-	"bytes"
 	"fmt"
-	"os/exec"
 	"strconv"
 	"strings"
 	"testing"
 
 	"golang.org/x/arch/x86/x86asm"
-)
 
-// form is one instruction as the encoder made it and as LLVM prints it.
-type form struct {
-	code []byte
-	text string
-}
+	"github.com/skep-bpf/skep/internal/jit/jittest"
+)
 
 // forms collects encodings.
 type forms struct {
-	a    asm
-	list []form
-}
-
-// add notes what emit appended since the last call.
-func (f *forms) add(text string, args ...any) {
-	f.list = append(f.list, form{bytes.Clone(f.a.buf), fmt.Sprintf(text, args...)})
-	f.a.buf = f.a.buf[:0]
+	a asm
+	jittest.Forms
 }
 
 var names = map[int][]string{
@@ -74,12 +62,13 @@ func operands() (ms []mem) {
 	return ms
 }
 
-func allForms() []form {
+func allForms() []jittest.Form {
 	f := &forms{}
+	f.Buf = &f.a.buf
 	registerForms(f)
 	immediateForms(f)
 	memoryForms(f)
-	return f.list
+	return f.List
 }
 
 func registerForms(f *forms) {
@@ -89,38 +78,38 @@ func registerForms(f *forms) {
 				d, s := name(int(w), x), name(int(w), y)
 				for op, n := range map[uint8]string{aluADD: "add", aluOR: "or", aluAND: "and", aluSUB: "sub", aluXOR: "xor", aluCMP: "cmp"} {
 					f.a.alu(op, w, x, y)
-					f.add("%s %s, %s", n, d, s)
+					f.Add("%s %s, %s", n, d, s)
 				}
 				f.a.mov(w, x, y)
-				f.add("mov %s, %s", d, s)
+				f.Add("mov %s, %s", d, s)
 				f.a.test(w, x, y)
-				f.add("test %s, %s", d, s)
+				f.Add("test %s, %s", d, s)
 				f.a.imul(w, x, y)
-				f.add("imul %s, %s", d, s)
+				f.Add("imul %s, %s", d, s)
 				for op, n := range map[uint8]string{shSHL: "shlx", shSHR: "shrx", shSAR: "sarx"} {
 					f.a.shiftX(op, w, x, y, y^5)
-					f.add("%s %s, %s, %s", n, d, s, name(int(w), y^5))
+					f.Add("%s %s, %s, %s", n, d, s, name(int(w), y^5))
 				}
 				for _, n := range []uint8{1, 2} {
 					f.a.movsx(n, w, x, y)
-					f.add("movsx %s, %s", d, name(int(n), y))
+					f.Add("movsx %s, %s", d, name(int(n), y))
 				}
 			}
 			for _, n := range []uint8{1, 2} {
 				f.a.movzx(n, x, y)
-				f.add("movzx %s, %s", name(4, x), name(int(n), y))
+				f.Add("movzx %s, %s", name(4, x), name(int(n), y))
 			}
 			f.a.movsx(4, 8, x, y)
-			f.add("movsxd %s, %s", name(8, x), name(4, y))
+			f.Add("movsxd %s, %s", name(8, x), name(4, y))
 		}
 		oneRegisterForms(f, x)
 	}
 	f.a.ret()
-	f.add("ret")
+	f.Add("ret")
 	f.a.leave()
-	f.add("leave")
+	f.Add("leave")
 	f.a.hlt()
-	f.add("hlt")
+	f.Add("hlt")
 }
 
 func oneRegisterForms(f *forms, x uint8) {
@@ -128,31 +117,31 @@ func oneRegisterForms(f *forms, x uint8) {
 		d := name(int(w), x)
 		for op, n := range map[uint8]string{unNOT: "not", unNEG: "neg", unDIV: "div", unIDIV: "idiv"} {
 			f.a.unary(op, w, x)
-			f.add("%s %s", n, d)
+			f.Add("%s %s", n, d)
 		}
 		f.a.inc(w, x)
-		f.add("inc %s", d)
+		f.Add("inc %s", d)
 		f.a.dec(w, x)
-		f.add("dec %s", d)
+		f.Add("dec %s", d)
 		f.a.bswap(w, x)
-		f.add("bswap %s", d)
+		f.Add("bswap %s", d)
 		for op, n := range map[uint8]string{shSHL: "shl", shSHR: "shr", shSAR: "sar"} {
 			f.a.shiftImm(op, w, x, 1)
-			f.add("%s %s", n, d)
+			f.Add("%s %s", n, d)
 			f.a.shiftImm(op, w, x, 8*w-1)
-			f.add("%s %s, %d", n, d, 8*w-1)
+			f.Add("%s %s, %d", n, d, 8*w-1)
 			f.a.shiftCL(op, w, x)
-			f.add("%s %s, cl", n, d)
+			f.Add("%s %s, cl", n, d)
 		}
 	}
 	f.a.push(x)
-	f.add("push %s", name(8, x))
+	f.Add("push %s", name(8, x))
 	f.a.pop(x)
-	f.add("pop %s", name(8, x))
+	f.Add("pop %s", name(8, x))
 	f.a.callReg(x)
-	f.add("call %s", name(8, x))
+	f.Add("call %s", name(8, x))
 	f.a.jmpReg(x)
-	f.add("jmp %s", name(8, x))
+	f.Add("jmp %s", name(8, x))
 }
 
 func immediateForms(f *forms) {
@@ -162,10 +151,10 @@ func immediateForms(f *forms) {
 				d := name(int(w), x)
 				for op, n := range map[uint8]string{aluADD: "add", aluOR: "or", aluAND: "and", aluSUB: "sub", aluXOR: "xor", aluCMP: "cmp"} {
 					f.a.aluImm(op, w, x, imm)
-					f.add("%s %s, %d", n, d, imm)
+					f.Add("%s %s, %d", n, d, imm)
 				}
 				f.a.imulImm(w, x, x^9, imm)
-				f.add("imul %s, %s, %d", d, name(int(w), x^9), imm)
+				f.Add("imul %s, %s, %d", d, name(int(w), x^9), imm)
 				tw := int(w)
 				if imm >= 0 {
 					if tw = 4; imm <= 127 {
@@ -173,19 +162,19 @@ func immediateForms(f *forms) {
 					}
 				}
 				f.a.testImm(w, x, imm)
-				f.add("test %s, %d", name(tw, x), imm)
+				f.Add("test %s, %d", name(tw, x), imm)
 			}
 			f.a.movImm(x, uint64(uint32(imm)))
-			f.add("mov %s, %d", name(4, x), imm)
+			f.Add("mov %s, %d", name(4, x), imm)
 			if imm < 0 {
 				f.a.movImm(x, uint64(int64(imm)))
-				f.add("mov %s, %d", name(8, x), imm)
+				f.Add("mov %s, %d", name(8, x), imm)
 			}
 		}
 		f.a.movImm(x, 0)
-		f.add("xor %s, %s", name(4, x), name(4, x))
+		f.Add("xor %s, %s", name(4, x), name(4, x))
 		f.a.movImm(x, 0x123456789abcdef0)
-		f.add("movabs %s, %d", name(8, x), 0x123456789abcdef0)
+		f.Add("movabs %s, %d", name(8, x), 0x123456789abcdef0)
 	}
 }
 
@@ -194,50 +183,50 @@ func memoryForms(f *forms) {
 		t, r := memText(m), uint8(i%16)
 		for _, n := range []uint8{1, 2} {
 			f.a.load(n, r, m)
-			f.add("movzx %s, %s%s", name(4, r), sizes[int(n)], t)
+			f.Add("movzx %s, %s%s", name(4, r), sizes[int(n)], t)
 			f.a.loadSigned(n, r, m)
-			f.add("movsx %s, %s%s", name(8, r), sizes[int(n)], t)
+			f.Add("movsx %s, %s%s", name(8, r), sizes[int(n)], t)
 		}
 		f.a.loadSigned(4, r, m)
-		f.add("movsxd %s, dword ptr %s", name(8, r), t)
+		f.Add("movsxd %s, dword ptr %s", name(8, r), t)
 		for _, n := range []uint8{4, 8} {
 			f.a.load(n, r, m)
-			f.add("mov %s, %s%s", name(int(n), r), sizes[int(n)], t)
+			f.Add("mov %s, %s%s", name(int(n), r), sizes[int(n)], t)
 			f.a.loadSwapped(n, r, m)
-			f.add("movbe %s, %s%s", name(int(n), r), sizes[int(n)], t)
+			f.Add("movbe %s, %s%s", name(int(n), r), sizes[int(n)], t)
 			f.a.lea(n, r, m)
-			f.add("lea %s, %s", name(int(n), r), t)
+			f.Add("lea %s, %s", name(int(n), r), t)
 			f.a.xadd(n, m, r)
-			f.add("xadd %s%s, %s", sizes[int(n)], t, name(int(n), r))
+			f.Add("xadd %s%s, %s", sizes[int(n)], t, name(int(n), r))
 			f.a.xchg(n, m, r)
-			f.add("xchg %s%s, %s", sizes[int(n)], t, name(int(n), r))
+			f.Add("xchg %s%s, %s", sizes[int(n)], t, name(int(n), r))
 			f.a.cmpxchg(n, m, r)
-			f.add("cmpxchg %s%s, %s", sizes[int(n)], t, name(int(n), r))
+			f.Add("cmpxchg %s%s, %s", sizes[int(n)], t, name(int(n), r))
 			f.a.aluMemImm(aluCMP, n, m, -5)
-			f.add("cmp %s%s, -5", sizes[int(n)], t)
+			f.Add("cmp %s%s, -5", sizes[int(n)], t)
 		}
 		for _, n := range []uint8{1, 2, 4, 8} {
 			f.a.store(n, m, r)
-			f.add("mov %s%s, %s", sizes[int(n)], t, name(int(n), r))
+			f.Add("mov %s%s, %s", sizes[int(n)], t, name(int(n), r))
 			f.a.storeImm(n, m, 77)
-			f.add("mov %s%s, 77", sizes[int(n)], t)
+			f.Add("mov %s%s, 77", sizes[int(n)], t)
 		}
 		f.a.callMem(m)
-		f.add("call qword ptr %s", t)
+		f.Add("call qword ptr %s", t)
 	}
 }
 
 // TestForms decodes every form with golang.org/x/arch: it must be one whole instruction with the right name.
 func TestForms(t *testing.T) {
 	for _, f := range allForms() {
-		in, err := x86asm.Decode(f.code, 64)
-		op, _, _ := strings.Cut(f.text, " ")
+		in, err := x86asm.Decode(f.Code, 64)
+		op, _, _ := strings.Cut(f.Text, " ")
 		switch op {
 		case "movabs":
 			op = "mov"
 		}
-		if err != nil || in.Len != len(f.code) || strings.ToLower(in.Op.String()) != op {
-			t.Errorf("%s: % x: decoded as %v, %v", f.text, f.code, in, err)
+		if err != nil || in.Len != len(f.Code) || strings.ToLower(in.Op.String()) != op {
+			t.Errorf("%s: % x: decoded as %v, %v", f.Text, f.Code, in, err)
 		}
 	}
 }
@@ -255,47 +244,8 @@ func sameText(a, b string) bool {
 
 // TestFormsLLVM disassembles every form with LLVM and compares the text.
 func TestFormsLLVM(t *testing.T) {
-	tool := ""
-	for _, n := range []string{"llvm-mc-22", "llvm-mc"} {
-		if p, err := exec.LookPath(n); err == nil {
-			tool = p
-			break
-		}
-	}
-	if tool == "" {
-		t.Skip("llvm-mc is not installed")
-	}
-	list := allForms()
-	var in bytes.Buffer
-	for _, f := range list {
-		for _, b := range f.code {
-			fmt.Fprintf(&in, "0x%02x ", b)
-		}
-		in.WriteByte('\n')
-	}
-	cmd := exec.Command(tool, "-disassemble", "-triple=x86_64", "-mattr=+bmi2,+movbe", "--output-asm-variant=1")
-	cmd.Stdin = &in
-	out, err := cmd.Output()
-	if err != nil {
-		t.Fatal(err)
-	}
-	var got []string
-	for _, l := range strings.Split(string(out), "\n") {
-		if l = strings.Join(strings.Fields(l), " "); l != "" && !strings.HasPrefix(l, ".") {
-			got = append(got, l)
-		}
-	}
-	if len(got) != len(list) {
-		t.Fatalf("%d instructions, LLVM saw %d", len(list), len(got))
-	}
-	bad := 0
-	for i, f := range list {
-		if !sameText(got[i], f.text) {
-			t.Errorf("% x: %q, LLVM says %q", f.code, f.text, got[i])
-			if bad++; bad == 20 {
-				return
-			}
-		}
-	}
-	t.Logf("%d forms", len(list))
+	jittest.CheckLLVM(t, allForms(), sameText, "-triple=x86_64", "-mattr=+bmi2,+movbe", "--output-asm-variant=1")
 }
+
+// TestFormsGolden compares some forms with a table that LLVM has confirmed, on machines without LLVM as well.
+func TestFormsGolden(t *testing.T) { jittest.CheckGolden(t, allForms(), "testdata/forms.txt", 16) }
