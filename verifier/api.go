@@ -121,7 +121,16 @@ type InsnFact struct {
 	HasConstKey bool
 	// TailCallIndex is the constant index of a bpf_tail_call, -1 if unknown.
 	TailCallIndex int32
+	// Callback is, for a helper call with a callback, the one function that it gets on every path, else CallbackUnknown (it
+	// never calls one) or CallbackSeveral.
+	Callback int32
 }
+
+// What InsnFact.Callback can be beside a function's number.
+const (
+	CallbackUnknown = -1
+	CallbackSeveral = -2
+)
 
 // FuncFact is what the proof knows of one function.
 type FuncFact struct {
@@ -172,6 +181,8 @@ const (
 	ArgSocket         // PTR_TO_SOCKET only
 	ArgConstStr       // a NUL-terminated string in a read-only map
 	ArgConstAllocSize
+	ArgFunc     // a function of the program
+	ArgStack    // pointer to the stack, of any size
 	ArgWriteMem // initialised memory that the helper also writes (ARG_PTR_TO_MEM without MEM_RDONLY); its size is the next argument
 )
 
@@ -195,8 +206,9 @@ type HelperProto struct {
 	// ChangesPacket: packet pointers are invalid after the call (bpf_helper_changes_pkt_data).
 	ChangesPacket bool
 	MightSleep    bool
-	Acquires      bool // the result is a reference
-	ReleaseArg    int  // 1-based argument that is released, 0 if none
+	Acquires      bool         // the result is a reference
+	Callback      CallbackKind // how it calls the function that it gets
+	ReleaseArg    int          // 1-based argument that is released, 0 if none
 	// ProgTypes are the program types that have the helper; nil means all.
 	ProgTypes []ebpf.ProgramType
 }

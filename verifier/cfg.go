@@ -81,6 +81,10 @@ func (e *env) markPoints(pc int) {
 		point(pc + int(in.Imm) + 1)
 	case in.IsCall():
 		point(pc + 1)
+		if e.callsBack(in) {
+			point(pc)
+			e.aux[pc].callback, e.aux[pc].force = true, true
+		}
 		if in.IsPseudoCall() {
 			e.aux[pc].prune = true
 			point(pc + int(in.Imm) + 1)
@@ -98,6 +102,16 @@ func (e *env) markPoints(pc int) {
 	if e.opt.CheckpointEvery {
 		e.aux[pc].prune = true
 	}
+}
+
+// callsBack reports whether in is the call of a helper that calls a function of the program while it runs
+// (is_sync_callback_calling_insn).
+func (e *env) callsBack(in isa.Insn) bool {
+	if !in.IsHelperCall() {
+		return false
+	}
+	h := e.helper(in.Imm)
+	return h != nil && h.Callback != CallbackNone
 }
 
 // components numbers the strongly connected components of the graph that have more than one instruction or a jump to

@@ -63,6 +63,7 @@ type insnAux struct {
 	prune         bool   // states are compared here
 	jump          bool   // reached by other ways than from the instruction before
 	force         bool   // every arrival makes a checkpoint
+	callback      bool   // a call whose helper calls back while it runs
 	ptr           regType
 	always, never bool // ways a conditional jump went
 	mapSeen       bool
@@ -160,7 +161,7 @@ func (e *env) checkProgram() error {
 	e.aux = make([]insnAux, n)
 	e.facts = make([]InsnFact, n)
 	for i := range e.facts {
-		e.facts[i].Map, e.facts[i].TailCallIndex = -1, -1
+		e.facts[i].Map, e.facts[i].TailCallIndex, e.facts[i].Callback = -1, -1, CallbackUnknown
 	}
 	e.seen = make([][]*state, n)
 	e.funcs = make([]funcInfo, len(p.Funcs))

@@ -303,9 +303,17 @@ func (e *env) leaveFunc() error {
 		return e.reject(CodeReturn, "cannot return stack pointer to the caller")
 	}
 	caller := e.st.frames[e.st.cur-1]
-	caller.regs[isa.R0] = *r0
-	caller.dropStackArgs()
-	e.insn = int(callee.callsite) + 1
+	round := callee.callback
+	if round {
+		if err := e.leaveCallback(callee); err != nil {
+			return err
+		}
+		e.insn = int(callee.callsite)
+	} else {
+		caller.regs[isa.R0] = *r0
+		caller.dropStackArgs()
+		e.insn = int(callee.callsite) + 1
+	}
 	if e.log.on() {
 		e.log.printf("returning from callee:\n")
 		e.printState(e.st, callee, true)
@@ -315,6 +323,9 @@ func (e *env) leaveFunc() error {
 	e.st.frames[e.st.cur] = nil
 	e.st.cur--
 	e.freeFrame(callee)
+	if round {
+		e.widenRound()
+	}
 	return nil
 }
 

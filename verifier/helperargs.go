@@ -56,10 +56,7 @@ func (e *env) checkHelperArg(i int, m *callMeta) error {
 }
 
 // memTypes are what can be passed as memory; the order is that of messages.
-var memTypes = []regType{ptrToStack, ptrToPacket, ptrToPacketMeta, mapKeyType, ptrToMapValue, ptrToMem, ptrToBTF}
-
-// mapKeyType stands in messages for PTR_TO_MAP_KEY, which only callbacks have.
-const mapKeyType = baseMask - 1
+var memTypes = []regType{ptrToStack, ptrToPacket, ptrToPacketMeta, ptrToMapKey, ptrToMapValue, ptrToMem, ptrToBTF}
 
 var argTypes = map[ArgKind][]regType{
 	ArgConstMapPtr:     {constPtrToMap},
@@ -78,6 +75,8 @@ var argTypes = map[ArgKind][]regType{
 	ArgSockCommon:      {ptrToSockCommon, ptrToSocket, ptrToTCPSock},
 	ArgSocket:          {ptrToSocket},
 	ArgConstStr:        {ptrToMapValue},
+	ArgFunc:            {ptrToFunc},
+	ArgStack:           {ptrToStack},
 }
 
 // argType checks the type of an argument (check_reg_type).
@@ -147,6 +146,8 @@ func (e *env) useArg(op int, a *HelperArg, null bool, m *callMeta) error {
 	switch a.Kind {
 	case ArgConstMapPtr:
 		m.mapIdx = int(r.aux)
+	case ArgFunc:
+		m.callback = int(r.aux)
 	case ArgMapKey:
 		if m.mapIdx < 0 {
 			return e.reject(CodeType, "invalid map_ptr to access map->key")
@@ -222,6 +223,11 @@ func (e *env) useMem(op, size int, kind accessKind, zeroOK, raw bool, m *callMet
 			return err
 		}
 		return e.inRegion(op, off, size, int64(e.prog.Maps[r.aux].ValueSize), zeroOK)
+	case b == ptrToMapKey:
+		if kind == accessWrite {
+			return e.reject(CodePermission, "%s cannot write into %s", operandName(op), r.typ)
+		}
+		return e.inRegion(op, off, size, int64(e.prog.Maps[r.aux].KeySize), false)
 	case b == ptrToMem:
 		if kind == accessWrite && r.typ&rdonly != 0 {
 			return e.reject(CodePermission, "%s cannot write into %s", operandName(op), r.typ)

@@ -35,6 +35,7 @@ type callMeta struct {
 	constKey   uint32
 	hasKey     bool
 	retMemSize int
+	callback   int // the function passed
 }
 
 func (e *env) checkHelperCall(in isa.Insn) error {
@@ -200,6 +201,9 @@ func (e *env) checkSpecialHelper(id int32, m *callMeta) error {
 		return e.heldRefs("tail_call")
 	case fnSnprintf:
 		return e.checkSnprintf()
+	}
+	if m.proto.Callback != CallbackNone {
+		return e.callCallback(m)
 	}
 	return nil
 }

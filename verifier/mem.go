@@ -167,6 +167,11 @@ func (e *env) checkRegion(op, off, size int, kind accessKind) error {
 			return err
 		}
 		return e.inRegion(op, off, size, int64(e.prog.Maps[r.aux].ValueSize), false)
+	case r.typ == ptrToMapKey:
+		if kind == accessWrite {
+			return e.reject(CodePermission, "write to change key %s not allowed", operandName(op))
+		}
+		return e.inRegion(op, off, size, int64(e.prog.Maps[r.aux].KeySize), false)
 	case b == ptrToMem && !r.typ.mayBeNull():
 		if kind == accessWrite && r.typ&rdonly != 0 {
 			return e.reject(CodePermission, "%s cannot write into %s", operandName(op), r.typ)
@@ -244,6 +249,8 @@ func (e *env) fits(op int, off int64, size int, total int64, zeroOK bool) error 
 	switch r.typ {
 	case ptrToMapValue:
 		return e.reject(CodeBounds, "invalid access to map value, value_size=%d off=%d size=%d", total, off, size)
+	case ptrToMapKey:
+		return e.reject(CodeBounds, "invalid access to map key, key_size=%d off=%d size=%d", total, off, size)
 	case ptrToPacket, ptrToPacketMeta, ptrToPacketEnd:
 		return e.reject(CodeBounds, "invalid access to packet, off=%d size=%d, %s(id=%d,off=%d,r=%d)", off, size, operandName(op), r.id, off, total)
 	}

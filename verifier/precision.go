@@ -402,6 +402,8 @@ func (e *env) traceJump(idx, next int, in isa.Insn, h *histEntry) error {
 	switch {
 	case in.IsPseudoCall():
 		return e.traceCall(idx)
+	case e.aux[idx].callback && next != idx+1:
+		return e.traceRound(idx)
 	case in.IsCall():
 		bt.clear(isa.R0)
 		if bt.regs[bt.frame]&(argRegs|slotMask) != 0 {
@@ -411,6 +413,9 @@ func (e *env) traceJump(idx, next int, in isa.Insn, h *histEntry) error {
 			return bt.enter() // it succeeded: what follows is the caller of the function it stands in
 		}
 	case in.IsExit():
+		if next >= 0 && e.aux[next].callback {
+			bt.regs[bt.frame] &^= argRegs // what the call reads was asked for when it was walked first
+		}
 		r0 := next > 0 && e.prog.Insns[next-1].IsPseudoCall() && bt.has(isa.R0)
 		if bt.regs[bt.frame]&(argRegs|slotMask) != 0 {
 			return e.reject(CodeInternal, "BUG regs %x", bt.regs[bt.frame])
@@ -456,6 +461,20 @@ func (e *env) traceCall(idx int) error {
 		return e.reject(CodeInternal, "BUG backtracking call at %d out of the outermost frame", idx)
 	}
 	bt.regs[bt.frame-1] |= bt.regs[bt.frame]
+	bt.regs[bt.frame] = 0
+	bt.frame--
+	return nil
+}
+
+// traceRound leaves, backwards, a callback through its entry to the call at idx, whose helper made the arguments.
+func (e *env) traceRound(idx int) error {
+	bt := &e.bt
+	if bt.regs[bt.frame]&^argRegs != 0 || bt.stack[bt.frame] != 0 {
+		return e.reject(CodeInternal, "BUG regs %x callback stack slots %x", bt.regs[bt.frame], bt.stack[bt.frame])
+	}
+	if bt.frame == 0 {
+		return e.reject(CodeInternal, "BUG backtracking callback of %d out of the outermost frame", idx)
+	}
 	bt.regs[bt.frame] = 0
 	bt.frame--
 	return nil

@@ -13,8 +13,8 @@ import (
 // that nobody read afterwards, values of scalars that nothing decided on (not marked precise).
 //
 // What is left out is known only when the checkpoint's continuation is finished (branches == 0). Against an unfinished
-// one a path may end only at may_goto, where the loop's budget ends the run; such a comparison takes ranges of all
-// scalars, and from then on every checkpoint above the path that ended so is compared by ranges (exactOnly), because
+// one a path may end only at may_goto, where the loop's budget ends the run, and at a call with a callback, where the helper
+// ends the rounds; such a comparison takes ranges of all scalars, and from then on every checkpoint above the path that ended so is compared by ranges (exactOnly), because
 // what its continuation reads and decides on was not seen to the end.
 
 // compare levels.
@@ -110,7 +110,10 @@ func (e *env) covers(pc int, old, cur *state) (bool, error) {
 	if e.prog.Insns[pc].IsMayGoto() && old.mayGoto != cur.mayGoto && e.statesEqual(old, cur, byRange) {
 		return true, nil
 	}
-	if old.mayGoto == cur.mayGoto && maybeLooping(old, cur) && e.statesEqual(old, cur, byEquality) {
+	if e.aux[pc].callback {
+		return e.statesEqual(old, cur, byRange), nil
+	}
+	if old.mayGoto == cur.mayGoto && old.unrolled == cur.unrolled && maybeLooping(old, cur) && e.statesEqual(old, cur, byEquality) {
 		e.printLine(pc, "; ")
 		err := e.reject(CodeInfiniteLoop, "infinite loop detected at insn %d", pc)
 		if e.log.level != 0 {
@@ -340,7 +343,7 @@ func (e *env) statesEqual(old, cur *state, level exactness) bool {
 }
 
 func (e *env) framesEqual(old *state, a, b *frame, f int, level exactness) bool {
-	if a.fn != b.fn || !a.noArgLoads && b.noArgLoads {
+	if a.fn != b.fn || a.rounds > b.rounds || !a.noArgLoads && b.noArgLoads {
 		// a path that may still load stack arguments says nothing about one that may not
 		return false
 	}
@@ -372,7 +375,7 @@ func (e *env) regSafe(old, cur *reg, level exactness) bool {
 	switch old.typ.base() {
 	case scalarValue:
 		return e.scalarSafe(old, cur, level)
-	case ptrToMapValue, ptrToMem:
+	case ptrToMapValue, ptrToMapKey, ptrToMem:
 		return old.off == cur.off && old.aux == cur.aux && old.Covers(&cur.Scalar) &&
 			e.idmap.same(old.id, cur.id) && e.idmap.same(old.ref, cur.ref)
 	case ptrToPacket, ptrToPacketMeta:

@@ -95,6 +95,10 @@ type frame struct {
 	no            int32
 	// noArgLoads is set once no incoming stack argument may be loaded any more (stack_arguments.md section 2).
 	noArgLoads bool
+	// callback: a helper called this function; rounds counts how often the call that this frame stands at has entered its
+	// callback, up to where the rounds end.
+	callback bool
+	rounds   int32
 }
 
 // ref is an acquired reference.
@@ -133,6 +137,7 @@ type state struct {
 	first        int  // first instruction after the parent checkpoint
 	last         int  // instruction before the current one
 	mayGoto      int  // passes through may_goto
+	unrolled     int  // entries into callbacks
 	forced       bool // every scalar here and above is precise
 	exactOnly    bool // see prune.go: compared without regard to precision
 	hits, misses int

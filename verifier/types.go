@@ -21,6 +21,7 @@ const (
 	ptrToBTF
 	ptrToMem
 	ptrToFunc
+	ptrToMapKey
 
 	baseMask regType = 0xff
 )
@@ -49,6 +50,7 @@ var typeNames = [...]string{
 	ptrToBTF:        "ptr_",
 	ptrToMem:        "mem",
 	ptrToFunc:       "func",
+	ptrToMapKey:     "map_key",
 }
 
 func (t regType) base() regType { return t & baseMask }
@@ -64,7 +66,10 @@ func (t regType) isSock() bool {
 }
 
 // isMapPointer reports whether the log shows a map's figures for t.
-func (t regType) isMapPointer() bool { b := t.base(); return b == constPtrToMap || b == ptrToMapValue }
+func (t regType) isMapPointer() bool {
+	b := t.base()
+	return b == constPtrToMap || b == ptrToMapValue || b == ptrToMapKey
+}
 
 // String is the kernel's reg_type_str.
 func (t regType) String() string {
@@ -99,7 +104,7 @@ func (t regType) ptrKind() PtrKind {
 		return PtrMapValue
 	case ptrToPacket, ptrToPacketMeta:
 		return PtrPacket
-	case ptrToMem, ptrToSocket, ptrToSockCommon, ptrToTCPSock:
+	case ptrToMem, ptrToMapKey, ptrToSocket, ptrToSockCommon, ptrToTCPSock:
 		return PtrMem
 	case ptrToBTF:
 		if t&untrusted != 0 {
