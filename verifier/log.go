@@ -188,6 +188,9 @@ func (e *env) printState(st *state, fr *frame, all bool) {
 			b = fmt.Appendf(b, ",%d", r.id)
 		}
 	}
+	if fr.callback {
+		b = append(b, " cb"...)
+	}
 	e.log.buf = append(b, '\n')
 	if !all {
 		e.scratchedRegs, e.scratchedStack = 0, 0
