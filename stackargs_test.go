@@ -99,13 +99,19 @@ func (k *stackKfuncs) name(t *testing.T, spec *ebpf.CollectionSpec, kfunc string
 	}
 }
 
+// nameParameters names all that stackargs.c's kfuncs need.
+func (k *stackKfuncs) nameParameters(t *testing.T, spec *ebpf.CollectionSpec) {
+	t.Helper()
+	k.name(t, spec, "nullable", map[int]string{6: "p__nullable"})
+	k.name(t, spec, "ignored", map[int]string{6: "f__ign", 8: "h__ign"})
+	k.name(t, spec, "constant", map[int]string{6: "f__k"})
+}
+
 // load loads one program of stackargs.o.
 func (k *stackKfuncs) load(t *testing.T, e skep.Engine, program string) (*skep.Program, error) {
 	t.Helper()
 	spec := loadSpec(t, "stackargs.o")
-	k.name(t, spec, "nullable", map[int]string{6: "p__nullable"})
-	k.name(t, spec, "ignored", map[int]string{6: "f__ign", 8: "h__ign"})
-	k.name(t, spec, "constant", map[int]string{6: "f__k"})
+	k.nameParameters(t, spec)
 	c, err := skep.NewCollectionWithOptions(spec, skep.Options{Engine: e, Kfuncs: &k.Kfuncs, Programs: []string{program}})
 	if err != nil {
 		return nil, err
