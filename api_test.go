@@ -19,6 +19,7 @@ import (
 	"github.com/skep-bpf/skep/cmd/skep/native12"
 	"github.com/skep-bpf/skep/internal/native"
 	"github.com/skep-bpf/skep/internal/offheap"
+	"github.com/skep-bpf/skep/internal/rt"
 )
 
 func loadSpec(t testing.TB, name string) *ebpf.CollectionSpec {
@@ -417,7 +418,7 @@ func TestCloseWhileRunning(t *testing.T) {
 			wg.Wait()
 		}
 		for range 200 {
-			runtime.GC() // stacks of the interpreter's that its pool forgot
+			runtime.GC()
 			if n, _ := offheap.Stats(); n <= before {
 				return
 			}
@@ -428,26 +429,22 @@ func TestCloseWhileRunning(t *testing.T) {
 	})
 }
 
-// warmUp runs p from many goroutines until nothing new is allocated: then every execution slot has what it makes at its
-// first run.
+// warmUp runs p once on every execution slot: then each has what it makes at its first run.
 func warmUp(t *testing.T, p *skep.Program) {
 	t.Helper()
-	for range 50 {
-		before, _ := offheap.Stats()
-		var wg sync.WaitGroup
-		for range 4 * skep.PossibleCPUs() {
-			wg.Go(func() {
-				for range 200 {
-					if _, _, err := p.Test(make([]byte, 64)); err != nil {
-						t.Error(err)
-					}
-				}
-			})
+	slots := make([]*rt.Run, skep.PossibleCPUs())
+	for i := range slots {
+		slots[i] = rt.Acquire()
+	}
+	for i := range slots {
+		slots[i].Release() // the only free one: the run below gets it
+		if _, _, err := p.Test(make([]byte, 64)); err != nil {
+			t.Error(err)
 		}
-		wg.Wait()
-		if after, _ := offheap.Stats(); after == before {
-			return
-		}
+		slots[i] = rt.Acquire()
+	}
+	for _, s := range slots {
+		s.Release()
 	}
 }
 

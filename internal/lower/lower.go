@@ -62,7 +62,7 @@ type lowerer struct {
 	live   []bool  // per slot: emitted
 	target []uint8 // per slot: bits below
 	at     []int32 // per slot: index of the first instruction emitted for it
-	funcOf []int32 // per function of p: index in out, -1 if it is dead
+	funcOf []int32 // per function of p: index in out, -1 if it is dead and its address unused
 	in     []uint8 // per function: incoming stack slots
 	outs   []uint8 // per function: outgoing stack slots
 	err    error
@@ -171,15 +171,31 @@ func (l *lowerer) markLive() {
 			pc++ // the second slot is never emitted
 		}
 	}
+	named := l.named()
 	l.funcOf = make([]int32, len(l.p.Funcs))
 	n := int32(0)
 	for i := range l.p.Funcs {
 		l.funcOf[i] = -1
-		if l.live[l.p.Funcs[i].Start] {
+		if l.live[l.p.Funcs[i].Start] || named[i] {
 			l.funcOf[i] = n
 			n++
 		}
 	}
+}
+
+// named finds the functions whose address live code loads. One that nothing calls has no live instruction: it becomes
+// a trap, so that its address is one.
+func (l *lowerer) named() []bool {
+	named := make([]bool, len(l.p.Funcs))
+	for pc, in := range l.p.Insns {
+		if !l.live[pc] || !in.IsPseudoFunc() {
+			continue
+		}
+		if f := l.p.FuncAt(pc + 1 + int(in.Imm)); f >= 0 && f < len(named) {
+			named[f] = true
+		}
+	}
+	return named
 }
 
 // markTargets marks where live jumps go, and which of those targets close a loop.
