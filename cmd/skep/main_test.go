@@ -11,17 +11,34 @@ import (
 	"github.com/skep-bpf/skep/internal/native"
 )
 
+// asCommand is the variable that makes the test binary the command.
+const asCommand = "SKEP_TEST_AS_COMMAND"
+
 func TestMain(m *testing.M) {
+	if os.Getenv(asCommand) != "" {
+		os.Exit(skepMain(os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
+	}
 	testscript.Main(m, map[string]func(){
 		"skep": func() { os.Exit(skepMain(os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) },
 	})
 }
 
-// TestScripts runs the command as users do. Scripts find the fixtures in $OBJ.
-func TestScripts(t *testing.T) {
-	if err := exec.Command(os.Args[0], "-test.list=^$").Run(); err != nil {
+// startable returns the path of the test binary, and skips the test where it cannot be started.
+func startable(t *testing.T) string {
+	t.Helper()
+	self, err := os.Executable()
+	if err == nil {
+		err = exec.Command(self, "-test.list=^$").Run()
+	}
+	if err != nil {
 		t.Skipf("this machine cannot start the test binary by itself (an emulator?): %v", err)
 	}
+	return self
+}
+
+// TestScripts runs the command as users do. Scripts find the fixtures in $OBJ.
+func TestScripts(t *testing.T) {
+	startable(t)
 	obj, err := filepath.Abs("../../testdata")
 	if err != nil {
 		t.Fatal(err)
