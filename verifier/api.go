@@ -128,8 +128,8 @@ type InsnFact struct {
 
 // What InsnFact.Callback can be beside a function's number.
 const (
-	CallbackUnknown = -1
-	CallbackSeveral = -2
+	CallbackUnknown = 0 // the main function is no callback
+	CallbackSeveral = -1
 )
 
 // FuncFact is what the proof knows of one function.

@@ -161,7 +161,7 @@ func (e *env) checkProgram() error {
 	e.aux = make([]insnAux, n)
 	e.facts = make([]InsnFact, n)
 	for i := range e.facts {
-		e.facts[i].Map, e.facts[i].TailCallIndex, e.facts[i].Callback = -1, -1, CallbackUnknown
+		e.facts[i].Map, e.facts[i].TailCallIndex = -1, -1
 	}
 	e.seen = make([][]*state, n)
 	e.funcs = make([]funcInfo, len(p.Funcs))

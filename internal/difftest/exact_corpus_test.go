@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/skep-bpf/skep/internal/asmtext"
+	"github.com/skep-bpf/skep/internal/lower"
 	"github.com/skep-bpf/skep/internal/object"
 	"github.com/skep-bpf/skep/internal/progen"
 	"github.com/skep-bpf/skep/internal/program"
@@ -67,8 +68,8 @@ func (c *exactCount) exactProgram(t *testing.T, label string, p *program.Program
 	for _, packet := range testPackets() {
 		steps, err := claims.Check(ctx, w, packet)
 		c.steps += steps
-		if err != nil && strings.Contains(err.Error(), "address of a function that is not there") {
-			c.skipped = append(c.skipped, fmt.Sprintf("%s: %v", label, err)) // nothing can call it yet
+		if err != nil && errors.Is(err, lower.ErrNoRuntime) {
+			c.skipped = append(c.skipped, fmt.Sprintf("%s: %v", label, err))
 			return
 		}
 		if err != nil {

@@ -42,7 +42,7 @@ func (m *machine) watched() {
 				return
 			}
 		}
-		if hook != nil && (in.PC != last || in.Op == ir.Yield) {
+		if hook != nil && in.Flag&ir.FlagInside == 0 && (in.PC != last || in.Op == ir.Yield) {
 			if last = in.PC; in.Op == ir.Yield {
 				last = -1 // the instruction behind it is what the state belongs to
 			} else {

@@ -29,6 +29,8 @@ const (
 	FlagFetch
 	// FlagKeyReg: a lookup's key is the lower half of Src itself.
 	FlagKeyReg
+	// FlagInside: control comes here only inside of the BPF instruction, whose registers may be changed already.
+	FlagInside
 )
 
 // UseImm reports whether the second operand is the immediate.
@@ -209,8 +211,12 @@ type Program struct {
 	Regions []Region
 }
 
-// MaxStack is the most BPF stack that one function can have, in bytes (MAX_BPF_STACK).
-const MaxStack = 512
+// MaxStack is the most stack that one function can have, in bytes: BPF stack (MAX_BPF_STACK), and below it the registers that
+// a loop in place of a call with a callback saves.
+const (
+	MaxStack = 512 + LoopSave
+	LoopSave = 32
+)
 
 // IsCall reports whether op calls something, so that r1..r5 and the outgoing slots are lost.
 func (op Op) IsCall() bool { return op == Call || op == CallHost || op == CallNative }

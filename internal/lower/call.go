@@ -10,6 +10,7 @@ const (
 	helperMapLookup = 1
 	helperCPU       = 8
 	helperTailCall  = 12
+	helperLoop      = 181
 )
 
 func (l *lowerer) call(in isa.Insn) {
@@ -54,9 +55,13 @@ func (l *lowerer) helper(in isa.Insn) {
 		}
 		return
 	}
+	if in.Imm == helperLoop && l.res != nil {
+		l.loop()
+		return
+	}
 	h, ok := l.env.Helper(in.Imm)
 	if !ok {
-		l.fail("helper %d is not there", in.Imm)
+		l.fail("helper %s#%d: %w", isa.HelperName(in.Imm), in.Imm, ErrNoRuntime)
 		return
 	}
 	l.emit(ir.Insn{Op: ir.CallHost, Imm: int64(h), Sub: isa.MaxRegArgs})

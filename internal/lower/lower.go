@@ -3,12 +3,17 @@ package lower
 import (
 	"fmt"
 
+	"github.com/cilium/ebpf"
+
 	"github.com/skep-bpf/skep/internal/ir"
 	"github.com/skep-bpf/skep/internal/isa"
 	"github.com/skep-bpf/skep/internal/program"
 	"github.com/skep-bpf/skep/internal/rt"
 	"github.com/skep-bpf/skep/verifier"
 )
+
+// ErrNoRuntime is why a program that is proven does not run: it needs what skep can verify and not do yet.
+var ErrNoRuntime = fmt.Errorf("known to the verifier, but without a runtime yet: %w", ebpf.ErrNotSupported)
 
 // Lower translates p. res is its proof; nil stands for no knowledge at all (every instruction live, every function with
 // a whole stack), which only the interpreter may be given. Errors name the instruction.
@@ -67,6 +72,8 @@ type lowerer struct {
 	outs   []uint8 // per function: outgoing stack slots
 	err    error
 	pc     int
+	stack  int   // BPF stack of the running function
+	loops  bool  // it keeps registers below that
 	fails  []int // jumps of the running function to its return with 0
 	short  bool  // a run takes so few instructions that it needs no yield points
 }
@@ -229,10 +236,11 @@ func (l *lowerer) function(i int) error {
 	if l.funcOf[i] < 0 {
 		return nil
 	}
-	fn := ir.Func{Name: f.Name, Start: len(l.out.Insns), Stack: ir.MaxStack, InArgs: int(l.in[i]), OutArgs: int(l.outs[i])}
+	fn := ir.Func{Name: f.Name, Start: len(l.out.Insns), Stack: isa.StackSize, InArgs: int(l.in[i]), OutArgs: int(l.outs[i])}
 	if l.res != nil && i < len(l.res.Funcs) {
 		fn.Stack = (l.res.Funcs[i].StackDepth + 7) &^ 7
 	}
+	l.stack, l.loops = fn.Stack, false
 	for pc := f.Start; pc < f.End; pc++ {
 		in := l.p.Insns[pc]
 		l.pc = pc
@@ -259,6 +267,9 @@ func (l *lowerer) function(i int) error {
 		l.emit(ir.Insn{Op: ir.Trap})
 	}
 	l.failures()
+	if l.loops {
+		fn.Stack += ir.LoopSave
+	}
 	fn.End = len(l.out.Insns)
 	l.out.Funcs = append(l.out.Funcs, fn)
 	return nil

@@ -1,0 +1,120 @@
+package lower
+
+import (
+	"github.com/skep-bpf/skep/internal/ir"
+	"github.com/skep-bpf/skep/internal/isa"
+)
+
+// Calls with a callback become loops, so that no host function has to call back into machine code. What a loop keeps from round
+// to round is in r6..r9, whose values it saves below the function's BPF stack.
+
+// maxRounds of bpf_loop (BPF_MAX_LOOPS), and its errors.
+const (
+	maxLoopRounds = 8 << 20
+	eInval        = -22
+	e2Big         = -7
+)
+
+// loop emits bpf_loop(r1 rounds, r2 callback, r3 passed on, r4 flags): r0 = the number of rounds, or an error. As the loop that
+// Linux puts in its place (inline_bpf_loop), except that flags other than zero are an error at run time.
+func (l *lowerer) loop() {
+	start := len(l.out.Insns)
+	defer func() {
+		for i := start + 1; i < len(l.out.Insns); i++ {
+			l.out.Insns[i].Flag |= ir.FlagInside
+		}
+	}()
+	fails := []int{l.refuse(ir.NE, 4, 0, eInval), l.refuse(ir.GT, 1, maxLoopRounds, e2Big)}
+	const rounds, round, passed, callback = 6, 7, 8, 9
+	kept := []uint8{rounds, round, passed}
+	if l.fact(l.pc).Callback <= 0 {
+		kept = append(kept, callback)
+	}
+	l.saveRegs(ir.Store, kept)
+	l.move(rounds, 1)
+	l.move(passed, 3)
+	if len(kept) > 3 {
+		l.move(callback, 2)
+	}
+	l.emit(ir.Insn{Op: ir.Mov, W: 8, Dst: round, Flag: ir.FlagImm})
+	head := int32(len(l.out.Insns))
+	l.emit(ir.Insn{Op: ir.Yield})
+	end := l.jumpAhead(ir.Insn{Op: ir.Jcc, Sub: ir.GE, W: 8, Dst: round, Src: rounds})
+	l.move(1, round)
+	l.move(2, passed)
+	l.callCallback(callback)
+	l.emit(ir.Insn{Op: ir.Add, W: 8, Dst: round, Imm: 1, Flag: ir.FlagImm})
+	l.emit(ir.Insn{Op: ir.Jcc, Sub: ir.EQ, W: 8, Dst: 0, Flag: ir.FlagImm | flagLocal, Off: head})
+	l.land(end)
+	l.move(0, round)
+	l.saveRegs(ir.Load, kept)
+	for _, f := range fails {
+		l.land(f)
+	}
+}
+
+// refuse emits r0 = err, and a jump ahead that is taken if r cond v.
+func (l *lowerer) refuse(cond ir.Cond, r uint8, v, err int64) int {
+	l.emit(ir.Insn{Op: ir.Mov, W: 8, Dst: 0, Imm: err, Flag: ir.FlagImm})
+	return l.jumpAhead(ir.Insn{Op: ir.Jcc, Sub: cond, W: 8, Dst: r, Imm: v, Flag: ir.FlagImm})
+}
+
+// jumpAhead emits a jump to a place that land will say.
+func (l *lowerer) jumpAhead(in ir.Insn) int {
+	in.Flag |= flagLocal
+	l.emit(in)
+	return len(l.out.Insns) - 1
+}
+
+func (l *lowerer) land(jump int) { l.out.Insns[jump].Off = int32(len(l.out.Insns)) }
+
+func (l *lowerer) move(dst, src uint8) { l.emit(ir.Insn{Op: ir.Mov, W: 8, Dst: dst, Src: src}) }
+
+// saveRegs stores registers to the running function's frame, or loads them from there. There is room for four (ir.LoopSave).
+func (l *lowerer) saveRegs(op ir.Op, kept []uint8) {
+	l.loops = true
+	for i, r := range kept {
+		in := ir.Insn{Op: op, W: 8, Off: int32(-l.stack - 8*(i+1))}
+		if in.Dst, in.Src = 10, r; op == ir.Load {
+			in.Dst, in.Src = r, 10
+		}
+		l.emit(in)
+	}
+}
+
+// callCallback emits the call of the function whose address is in r. Which it is the proof says; where it can be several, each is
+// compared with.
+func (l *lowerer) callCallback(r uint8) {
+	if f := l.fact(l.pc).Callback; f > 0 {
+		l.callFunc(int(f))
+		return
+	}
+	var done []int
+	for f := range l.p.Funcs {
+		if l.funcOf[f] < 0 || !l.isCallback(f) {
+			continue
+		}
+		l.emit(ir.Insn{Op: ir.FuncAddr, Dst: 5, Off: l.funcOf[f]})
+		next := l.jumpAhead(ir.Insn{Op: ir.Jcc, Sub: ir.NE, W: 8, Dst: r, Src: 5})
+		l.callFunc(f)
+		done = append(done, l.jumpAhead(ir.Insn{Op: ir.Jmp}))
+		l.land(next)
+	}
+	l.emit(ir.Insn{Op: ir.Trap}) // the proof knows all
+	for _, j := range done {
+		l.land(j)
+	}
+}
+
+func (l *lowerer) callFunc(f int) {
+	if f >= len(l.funcOf) || l.funcOf[f] < 0 {
+		l.fail("call of function %d, which is dead", f)
+		return
+	}
+	l.emit(ir.Insn{Op: ir.Call, Off: l.funcOf[f], Sub: isa.MaxRegArgs + l.in[f]})
+}
+
+// isCallback reports whether some call may get function f as its callback.
+func (l *lowerer) isCallback(f int) bool {
+	return l.res != nil && f < len(l.res.Funcs) && l.res.Funcs[f].IsCallback
+}

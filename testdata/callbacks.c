@@ -1,0 +1,162 @@
+// Callbacks of bpf_loop: rounds, their end, errors, nesting, calls of functions with many arguments from a callback.
+#include "skep_test.h"
+
+static long (*const bpf_loop)(u32 nr_loops, void *callback, void *ctx, u64 flags) = (void *)181;
+
+struct sums {
+	long sum, rounds;
+};
+
+static long add(u64 i, struct sums *s)
+{
+	s->sum += i;
+	s->rounds++;
+	return 0;
+}
+
+SEC("tc") __success __retval(4950) int loop_sum(struct __sk_buff *ctx)
+{
+	struct sums s = {};
+
+	bpf_loop(100, add, &s, 0);
+	return s.sum;
+}
+
+SEC("tc") __success __retval(100) int loop_returns_rounds(struct __sk_buff *ctx)
+{
+	struct sums s = {};
+
+	return bpf_loop(100, add, &s, 0);
+}
+
+SEC("tc") __success __retval(0) int loop_no_round(struct __sk_buff *ctx)
+{
+	struct sums s = {};
+
+	return bpf_loop(ctx->mark, add, &s, 0);
+}
+
+static long until_seven(u64 i, struct sums *s)
+{
+	s->rounds++;
+	return i == 7;
+}
+
+SEC("tc") __success __retval(808) int loop_ends_early(struct __sk_buff *ctx)
+{
+	struct sums s = {};
+	long n = bpf_loop(100, until_seven, &s, 0);
+
+	return 100 * n + s.rounds;
+}
+
+SEC("tc") __success __retval(-7) int loop_too_many(struct __sk_buff *ctx)
+{
+	struct sums s = {};
+
+	return bpf_loop((8 << 20) + 1, add, &s, 0);
+}
+
+SEC("tc") __success __retval(-22) int loop_bad_flags(struct __sk_buff *ctx)
+{
+	struct sums s = {};
+
+	return bpf_loop(5, add, &s, 1);
+}
+
+// The caller's registers and stack outlive the loop.
+SEC("tc") __success __retval(1010) int loop_keeps(struct __sk_buff *ctx)
+{
+	long a = ctx->mark + 1, b = ctx->mark + 2, c = ctx->mark + 3, d = ctx->mark + 4;
+	volatile long on_stack[4] = {100, 200, 300, 400};
+	struct sums s = {};
+
+	bpf_loop(10, add, &s, 0);
+	return a + b + c + d + on_stack[0] + on_stack[1] + on_stack[2] + on_stack[3];
+}
+
+static long inner(u64 i, struct sums *s)
+{
+	s->sum += i;
+	return 0;
+}
+
+static long outer(u64 i, struct sums *s)
+{
+	s->rounds += bpf_loop(4, inner, s, 0);
+	return 0;
+}
+
+SEC("tc") __success __retval(1830) int loop_nested(struct __sk_buff *ctx)
+{
+	struct sums s = {};
+
+	bpf_loop(3, outer, &s, 0);
+	return 100 * s.sum + s.rounds + 18;
+}
+
+static long sub(u64 i, struct sums *s)
+{
+	s->sum -= i;
+	return 0;
+}
+
+// Which callback is called is known at run time only.
+SEC("tc") __success __retval(-45) int loop_two_callbacks(struct __sk_buff *ctx)
+{
+	struct sums s = {};
+	void *f = ctx->len > 10 ? (void *)sub : (void *)add;
+
+	bpf_loop(10, f, &s, 0);
+	return s.sum;
+}
+
+static __noinline long sum10(long a, long b, long c, long d, long e, long f, long g, long h, long i, long j)
+{
+	long s = stack_arg_load(6) + stack_arg_load(7) + stack_arg_load(8) + stack_arg_load(9) + stack_arg_load(10);
+
+	return a + b + c + d + e + s;
+}
+
+static long many(u64 i, struct sums *s)
+{
+	stack_arg_store(6, 6);
+	stack_arg_store(7, 7);
+	stack_arg_store(8, i);
+	stack_arg_store(9, 9);
+	stack_arg_store(10, 10);
+	s->sum += sum10(1, 2, 3, 4, 5, 0, 0, 0, 0, 0);
+	return 0;
+}
+
+// A callback may call functions of many arguments: 47 + i a round.
+SEC("tc") __success __retval(151) int loop_many_arguments(struct __sk_buff *ctx)
+{
+	struct sums s = {};
+
+	bpf_loop(3, many, &s, 0);
+	return s.sum + 7;
+}
+
+static long inner_long(u64 i, struct sums *s)
+{
+	s->sum += i;
+	return 0;
+}
+
+static long outer_long(u64 i, struct sums *s)
+{
+	bpf_loop(8 << 20, inner_long, s, 0);
+	return 0;
+}
+
+// Longer than anybody waits: it must be possible to stop it.
+SEC("tc") __success int loop_long(struct __sk_buff *ctx)
+{
+	struct sums s = {};
+
+	bpf_loop(8 << 20, outer_long, &s, 0);
+	return s.sum;
+}
+
+LICENSE;
