@@ -12,7 +12,7 @@ const (
 	BlockPoll     = 40  // 32 bits; not 0: leave to Go at the next yield point
 	BlockCPU      = 44  // 32 bits: slot number of the execution context
 	BlockTailCnt  = 48  // 32 bits: tail calls made by this run
-	BlockCallHost = 56  // address of the stub that calls a host function with at most 6 arguments
+	BlockCallHost = 56  // address of the stub that calls a host function whose arguments are all in registers
 	BlockCallMany = 64  // the same for up to 12 arguments
 	BlockYield    = 72  // address of the stub that leaves to Go and keeps every register
 	BlockArgs     = 80  // 12 words: arguments of the host function
@@ -24,6 +24,8 @@ const (
 	BlockFaultSP  = 216
 	BlockID       = 224 // 32 bits: number of the block
 	BlockBack     = 232 // where the stubs continue
+	BlockFaultLR  = 240 // the link register, where there is one
+	BlockGoG      = 248 // the goroutine, where Go keeps it in a register
 	BlockSize     = 256
 )
 

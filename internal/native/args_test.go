@@ -1,4 +1,4 @@
-//go:build linux && amd64
+//go:build linux && (amd64 || arm64)
 
 package native
 
@@ -11,7 +11,6 @@ import (
 
 	"github.com/skep-bpf/skep/internal/interp"
 	"github.com/skep-bpf/skep/internal/ir"
-	"github.com/skep-bpf/skep/internal/jit/amd64"
 	"github.com/skep-bpf/skep/internal/rt"
 )
 
@@ -31,7 +30,7 @@ func TestArgumentsSurvive(t *testing.T) {
 	was := features
 	defer func() { features = was }()
 	b := newBench(t)
-	for _, features = range []amd64.Options{was, {}} {
+	for _, features = range []options{was, {}} {
 		for dst := range uint8(10) {
 			for src := range uint8(10) {
 				var progs []*ir.Program

@@ -1,4 +1,4 @@
-//go:build linux && amd64
+//go:build linux && (amd64 || arm64)
 
 package native
 
@@ -27,12 +27,13 @@ func TestBlock(t *testing.T) {
 		{"faultAddr", unsafe.Offsetof(b.faultAddr), abi.BlockFaultAdr}, {"faultSP", unsafe.Offsetof(b.faultSP), abi.BlockFaultSP},
 		{"id", unsafe.Offsetof(b.id), abi.BlockID},
 		{"exit codes", abi.ExitReturn, 0}, {"yield code", abi.ExitYield, 1}, {"fault code", abi.ExitFault, 2}, {"running code", abi.ExitRunning, 3},
-		// The numbers in tramp_amd64.s and signal_linux_amd64.s.
+		// The numbers in tramp_ARCH.s and signal_linux_ARCH.s.
 		{"GOSP", abi.BlockGoSP, 0}, {"GOBP", abi.BlockGoBP, 8}, {"NATSP", abi.BlockSP, 16}, {"EXIT", abi.BlockExit, 24},
 		{"RESULT", abi.BlockRet, 32}, {"poll in onPreempt", abi.BlockPoll, 40}, {"args in ARGS6", abi.BlockArgs, 80},
 		{"TOP", abi.BlockTop, 176}, {"CODE", abi.BlockCode, 184}, {"CTX", abi.BlockCtx, 192}, {"BACK", abi.BlockBack, 232}, {"back", unsafe.Offsetof(b.back), abi.BlockBack},
-		{"pc in onFault", abi.BlockFaultPC, 200}, {"addr in onFault", abi.BlockFaultAdr, 208}, {"sp in onFault", abi.BlockFaultSP, 216},
-		{"SLOT_MASK", slotSize, 524288}, {"SLOT_BLOCK", slotSize - blockPage, 520192},
+		{"faultLR", unsafe.Offsetof(b.faultLR), abi.BlockFaultLR}, {"goG", unsafe.Offsetof(b.goG), abi.BlockGoG},
+		{"pc in onFault", abi.BlockFaultPC, 200}, {"addr in onFault", abi.BlockFaultAdr, 208}, {"sp in onFault", abi.BlockFaultSP, 216}, {"lr in onFault", abi.BlockFaultLR, 240}, {"GOG", abi.BlockGoG, 248},
+		{"SLOT_MASK", slotSize, 524288}, {"SLOT_BLOCK", slotSize - blockArea, 458752},
 		{"size", max(unsafe.Sizeof(b), abi.BlockSize), abi.BlockSize},
 	} {
 		if o.got != o.want {

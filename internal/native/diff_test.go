@@ -1,4 +1,4 @@
-//go:build linux && amd64
+//go:build linux && (amd64 || arm64)
 
 package native
 
@@ -14,7 +14,6 @@ import (
 
 	"github.com/skep-bpf/skep/internal/interp"
 	"github.com/skep-bpf/skep/internal/ir"
-	"github.com/skep-bpf/skep/internal/jit/amd64"
 	"github.com/skep-bpf/skep/internal/offheap"
 	"github.com/skep-bpf/skep/internal/rt"
 )
@@ -304,8 +303,9 @@ func TestMemory(t *testing.T) {
 	b.compareAll(progs, in)
 }
 
-func TestAtomics(t *testing.T) {
-	b := newBench(t)
+func TestAtomics(t *testing.T) { atomics(newBench(t)) }
+
+func atomics(b *bench) {
 	var progs []*ir.Program
 	for base := range uint8(10) {
 		for src := range uint8(10) {
@@ -401,12 +401,18 @@ func randomBody(r *rand.Rand) (body []ir.Insn) {
 	return body
 }
 
-// TestNoExtensions runs code made for a processor without BMI2 and MOVBE.
-func TestNoExtensions(t *testing.T) {
+// plain makes code for a processor without extensions until the test ends.
+func plain(t *testing.T) {
 	had := features
-	features = amd64.Options{}
-	defer func() { features = had }()
+	t.Cleanup(func() { features = had })
+	features = options{}
+}
+
+// TestNoExtensions runs shifts as for a processor without BMI2, atomics as for one without LSE.
+func TestNoExtensions(t *testing.T) {
+	plain(t)
 	b := newBench(t)
+	atomics(b)
 	for dst := range uint8(10) {
 		for src := range uint8(10) {
 			var progs []*ir.Program

@@ -1,4 +1,4 @@
-//go:build linux && amd64
+//go:build linux && (amd64 || arm64)
 
 package native
 
@@ -156,8 +156,8 @@ func TestNativeFunctionFaults(t *testing.T) {
 	}
 	r := acquire(t)
 	for want, code := range map[string][]byte{
-		"fault in a native function": {0x48, 0x8b, 0x04, 0x25, 0x10, 0, 0, 0, 0xc3}, // mov rax, [0x10]; ret
-		"machine stack overflow":     {0xe8, 0xfb, 0xff, 0xff, 0xff, 0xc3},          // call itself; ret
+		"fault in a native function": loadFrom16,
+		"machine stack overflow":     recurse,
 	} {
 		addr := outsideText(t, code)
 		c := load(t, prog("caller", ir.Insn{Op: ir.CallNative, Imm: int64(addr), Sub: 1, PC: 9}, exit))

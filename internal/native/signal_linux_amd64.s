@@ -11,7 +11,7 @@
 #define UC_SP 0xa0(DX)
 #define UC_IP 0xa8(DX)
 #define SLOT_MASK $-524288
-#define SLOT_BLOCK 520192
+#define SLOT_BLOCK 458752
 
 // A fault: note where, and go on in enter, which returns to Go.
 TEXT onFault<>(SB), NOSPLIT|NOFRAME, $0-0
@@ -53,10 +53,11 @@ chain:
 	MOVQ (AX)(CX*8), AX
 	JMP  AX
 
-// func handlers() (fault, preempt uintptr)
-TEXT ·handlers(SB), NOSPLIT, $0-16
+// func handlers() (fault, preempt, other uintptr)
+TEXT ·handlers(SB), NOSPLIT, $0-24
 	LEAQ onFault<>(SB), AX
 	MOVQ AX, fault+0(FP)
 	LEAQ onPreempt<>(SB), AX
 	MOVQ AX, preempt+8(FP)
+	MOVQ $0, other+16(FP)
 	RET

@@ -1,8 +1,9 @@
-//go:build linux && amd64
+//go:build linux && (amd64 || arm64)
 
 package native
 
 import (
+	"errors"
 	"fmt"
 	"sync"
 	"syscall"
@@ -14,16 +15,15 @@ import (
 // goHandlers holds, by signal number, the handler that was there before ours: Go's. It is set before ours is installed.
 var goHandlers [65]uintptr
 
-// handlers returns the addresses of the two handlers in signal_linux_amd64.s. They are not Go functions.
-func handlers() (fault, preempt uintptr)
-
-// sigaction is the kernel's struct sigaction on x86-64.
+// sigaction is the kernel's struct sigaction on x86-64 and arm64.
 type sigaction struct {
 	handler  uintptr
 	flags    uint64
 	restorer uintptr
 	mask     uint64
 }
+
+var errNoHandler = errors.New("there is no handler to stand in front of")
 
 // install puts h in front of the present handler of sig, with its flags, restorer and mask kept: Go's handler needs
 // them.
@@ -34,7 +34,7 @@ func install(sig syscall.Signal, h uintptr) error {
 	}
 	const sigDfl, sigIgn = 0, 1
 	if sa.handler == sigDfl || sa.handler == sigIgn {
-		return fmt.Errorf("signal %v has no handler to stand in front of", sig)
+		return fmt.Errorf("signal %v: %w", sig, errNoHandler)
 	}
 	goHandlers[sig] = sa.handler
 	sa.handler = h
@@ -58,11 +58,31 @@ var start = sync.OnceValue(func() error {
 	if err := text.reserve(); err != nil {
 		return err
 	}
-	fault, preempt := handlers()
+	return installHandlers()
+})
+
+// installHandlers puts our handlers in front of Go's. A signal whose handling the process changes later by os/signal
+// loses ours: programs are then not asked to stop for the collector (SIGURG), and on arm64 see signal_linux_arm64.s.
+func installHandlers() error {
+	fault, preempt, other := handlers()
 	for _, s := range []syscall.Signal{unix.SIGSEGV, unix.SIGBUS, unix.SIGFPE, unix.SIGILL} {
 		if err := install(s, fault); err != nil {
 			return err
 		}
 	}
-	return install(unix.SIGURG, preempt)
-})
+	if err := install(unix.SIGURG, preempt); err != nil {
+		return err
+	}
+	if other == 0 {
+		return nil
+	}
+	for s := syscall.Signal(1); int(s) < len(goHandlers); s++ {
+		if goHandlers[s] != 0 {
+			continue
+		}
+		if err := install(s, other); err != nil && !errors.Is(err, errNoHandler) {
+			return err
+		}
+	}
+	return nil
+}

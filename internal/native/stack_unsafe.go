@@ -1,4 +1,4 @@
-//go:build linux && amd64
+//go:build linux && (amd64 || arm64)
 
 package native
 
@@ -16,14 +16,14 @@ import (
 // Machine stacks. All lie in one reserved range, so that a signal handler can tell from a stack pointer alone that a
 // program was running, and find its context block. A slot, from its lowest address:
 //
-//	guard              slotSize - blockPage - stackSize bytes that fault
+//	guard              slotSize - blockArea - stackSize bytes that fault
 //	stack              stackSize bytes
-//	context block      one page
+//	context block      blockArea bytes: a page of any size that Linux has
 //
-// Memory is committed when it is touched. The numbers stand again in signal_linux_amd64.s.
+// Memory is committed when it is touched. The numbers stand again in signal_linux_ARCH.s.
 const (
 	slotSize  = 512 << 10
-	blockPage = 4096
+	blockArea = 64 << 10
 	stackSize = 256 << 10
 	maxStacks = 4096
 	// topSlack is left free above the first frame: stubs read arguments there that a call may not have.
@@ -65,6 +65,8 @@ type block struct {
 	id                 uint32
 	_                  uint32
 	back               uintptr
+	faultLR            uintptr
+	goG                uintptr
 }
 
 // reserveStacks reserves the address range, less of it where the system refuses that much.
@@ -92,15 +94,15 @@ func newStack(cpu int) (*block, error) {
 	if slot >= stacksHi {
 		return nil, fmt.Errorf("more than %d nested runs", stacks.used)
 	}
-	usable := slot + slotSize - blockPage - stackSize
-	if err := mprotect(usable, stackSize+blockPage, unix.PROT_READ|unix.PROT_WRITE); err != nil {
+	usable := slot + slotSize - blockArea - stackSize
+	if err := mprotect(usable, stackSize+blockArea, unix.PROT_READ|unix.PROT_WRITE); err != nil {
 		return nil, fmt.Errorf("machine stack: %w", err)
 	}
 	id := stacks.used
 	stacks.used++
-	b := (*block)(pointer(slot + slotSize - blockPage))
+	b := (*block)(pointer(slot + slotSize - blockArea))
 	b.cpu, b.id = uint32(cpu), uint32(id)
-	b.top = slot + slotSize - blockPage - topSlack
+	b.top = slot + slotSize - blockArea - topSlack
 	b.callHost, b.callMany, b.yield = stubHost, stubMany, stubYield
 	owners[id].stack = rt.Region{Base: uint64(usable), Size: stackSize, Name: "stack"}
 	return b, nil

@@ -1,4 +1,4 @@
-//go:build linux && amd64
+//go:build linux && (amd64 || arm64)
 
 package native
 
@@ -199,6 +199,16 @@ func (s *stress) goFault() {
 	*p = 1
 }
 
+// threads returns the process's threads.
+func threads() (tids []int) {
+	tasks, _ := os.ReadDir("/proc/self/task")
+	for _, e := range tasks {
+		tid, _ := strconv.Atoi(e.Name())
+		tids = append(tids, tid)
+	}
+	return tids
+}
+
 // signals sends every thread preemption and profiling signals as fast as it can.
 func (s *stress) signals() {
 	pid := os.Getpid()
@@ -208,9 +218,7 @@ func (s *stress) signals() {
 			return
 		default:
 		}
-		tasks, _ := os.ReadDir("/proc/self/task")
-		for _, e := range tasks {
-			tid, _ := strconv.Atoi(e.Name())
+		for _, tid := range threads() {
 			syscall.RawSyscall(syscall.SYS_TGKILL, uintptr(pid), uintptr(tid), uintptr(syscall.SIGURG))
 			syscall.RawSyscall(syscall.SYS_TGKILL, uintptr(pid), uintptr(tid), uintptr(syscall.SIGPROF))
 		}

@@ -1,4 +1,4 @@
-//go:build linux && amd64
+//go:build linux && (amd64 || arm64)
 
 package native
 
@@ -20,7 +20,6 @@ import (
 const (
 	textSize = 256 << 20
 	textUnit = 64
-	fillByte = 0xcc // int3
 	minText  = 1 << 20
 )
 
@@ -103,10 +102,12 @@ func (t *textSpace) write(off, n uintptr, code []byte) error {
 		munmap(tmp, size)
 		return fmt.Errorf("executable memory: %w", err)
 	}
+	cleanText(tmp, size) // what is shared with others as well: its pages are new
 	if err := mremap(tmp, size, t.base+lo); err != nil {
 		munmap(tmp, size)
 		return fmt.Errorf("executable memory: %w", err)
 	}
+	serialize()
 	return nil
 }
 

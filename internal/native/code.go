@@ -1,3 +1,5 @@
+//go:build linux && (amd64 || arm64)
+
 package native
 
 import (
@@ -8,7 +10,6 @@ import (
 
 	"github.com/skep-bpf/skep/internal/ir"
 	"github.com/skep-bpf/skep/internal/jit"
-	"github.com/skep-bpf/skep/internal/jit/amd64"
 	"github.com/skep-bpf/skep/internal/rt"
 )
 
@@ -40,37 +41,47 @@ func Load(progs ...*ir.Program) ([]*Code, error) {
 		return nil, err
 	}
 	out := make([]*Code, len(progs))
-	var all []byte
-	offs := make([]int, len(progs))
 	for i, p := range progs {
-		j, err := amd64.Compile(p, features)
+		j, err := compile(p)
 		if err != nil {
 			return nil, err
 		}
 		if j.Depth > maxDepth {
 			return nil, fmt.Errorf("program %s: needs %d bytes of machine stack, at most %d are allowed", p.Name, j.Depth, maxDepth)
 		}
+		out[i] = &Code{name: p.Name, jit: j, size: len(j.Text), hosts: callsHost(p)}
+	}
+	if err := place(out); err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+// place puts the code of programs into executable memory.
+func place(codes []*Code) error {
+	var all []byte
+	offs := make([]int, len(codes))
+	for i, c := range codes {
 		for len(all)%textUnit != 0 {
 			all = append(all, fillByte)
 		}
 		offs[i] = len(all)
-		all = append(all, j.Text...)
-		out[i] = &Code{name: p.Name, jit: j, size: len(j.Text), hosts: callsHost(p)}
+		all = append(all, c.jit.Text...)
 	}
 	base, err := text.add(all)
 	if err != nil {
-		return nil, fmt.Errorf("%d programs of %d bytes: %w", len(progs), len(all), err)
+		return fmt.Errorf("%d programs of %d bytes: %w", len(codes), len(all), err)
 	}
 	loaded.mu.Lock()
 	defer loaded.mu.Unlock()
-	for i, c := range out {
+	for i, c := range codes {
 		c.addr = base + uintptr(offs[i])
 		c.tgt.Entry = uint64(c.addr) + uint64(c.jit.Funcs[0])
 		c.jit.Text = text.bytes(c.addr, c.size)
 		k, _ := slices.BinarySearchFunc(loaded.codes, c.addr, byAddr)
 		loaded.codes = slices.Insert(loaded.codes, k, c)
 	}
-	return out, nil
+	return nil
 }
 
 func callsHost(p *ir.Program) bool {

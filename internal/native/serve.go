@@ -1,3 +1,5 @@
+//go:build linux && (amd64 || arm64)
+
 package native
 
 import (
@@ -59,7 +61,7 @@ var owners [maxStacks]owner
 // dispatch serves one exit of the program on b: enter calls it on the goroutine's stack. It leaves in b.exit whether the
 // program goes on.
 //
-//lint:ignore U1000 called by enter, in tramp_amd64.s
+//lint:ignore U1000 called by enter, in tramp_ARCH.s
 func dispatch(b *block) {
 	o := &owners[b.id]
 	if b.exit == exitYield {
