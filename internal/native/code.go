@@ -122,20 +122,24 @@ func (c *Code) PCAt(off int) int { return c.jit.PCAt(off) }
 
 // Close frees the code, at once or when the runs that may still be in it have ended.
 func (c *Code) Close() error {
-	loaded.mu.Lock()
-	k, ok := slices.BinarySearchFunc(loaded.codes, c.addr, byAddr)
-	if ok && loaded.codes[k] == c {
-		loaded.codes = slices.Delete(loaded.codes, k, k+1)
-	} else {
-		ok = false
-	}
-	loaded.mu.Unlock()
-	if !ok {
+	if !c.forget() {
 		return nil // closed before
 	}
 	c.jit.Text = nil
 	rt.AfterRuns(func() { text.remove(c.addr, c.size) })
 	return nil
+}
+
+// forget takes c out of loaded. It reports whether it was there.
+func (c *Code) forget() bool {
+	loaded.mu.Lock()
+	defer loaded.mu.Unlock()
+	k, ok := slices.BinarySearchFunc(loaded.codes, c.addr, byAddr)
+	if !ok || loaded.codes[k] != c {
+		return false
+	}
+	loaded.codes = slices.Delete(loaded.codes, k, k+1)
+	return true
 }
 
 // Exec runs the program; see rt.Executable.

@@ -112,10 +112,11 @@ const returnAt = 40
 // leftAt returns where the program left.
 func leftAt(b *block) uintptr { return callerIn(b.sp+returnAt, b) }
 
-// callerIn returns the first word of b's stack from sp on that lies in program code: a return address.
+// callerIn returns the first word of b's stack from sp on that lies in program code: a return address. sp may lie below
+// the stack, where it has overflowed.
 func callerIn(sp uintptr, b *block) uintptr {
 	lo, hi := stackOf(b)
-	for sp = (sp + 7) &^ 7; sp >= lo && sp+8 <= hi; sp += 8 {
+	for sp = max((sp+7)&^7, lo); sp+8 <= hi; sp += 8 {
 		if pc := word(sp); text.contains(pc) {
 			return pc - 1 // the call instruction
 		}
@@ -150,7 +151,11 @@ func (c *Code) fault(b *block) error {
 	case !text.contains(pc):
 		f.Reason = fmt.Sprintf("fault in a native function at %#x", pc)
 	}
-	if !text.contains(pc) {
+	switch {
+	case text.contains(pc):
+	case text.contains(b.faultLR): // a native function that calls none need not put it on the stack
+		pc = b.faultLR - 1
+	default:
 		pc = callerIn(b.faultSP, b)
 	}
 	if at := find(pc); at != nil {

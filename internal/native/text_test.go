@@ -4,10 +4,12 @@ package native
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/skep-bpf/skep/internal/interp"
@@ -113,6 +115,49 @@ func TestTextSpace(t *testing.T) {
 	}
 	if len(s.free) != 1 || s.free[0] != (span{0, 1 << 20}) || s.used != 0 {
 		t.Errorf("free pieces do not join: %v, %d used", s.free, s.used)
+	}
+}
+
+// TestTextReplaced loads code where other code was that has just run, and beside code that runs meanwhile: nobody executes
+// what was there before. (Processors and emulators keep copies of what they execute.)
+func TestTextReplaced(t *testing.T) {
+	endless := load(t, prog("endless", ir.Insn{Op: ir.Yield}, ir.Insn{Op: ir.Jmp}))
+	ctx, cancel := context.WithCancel(context.Background())
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer cancel()
+	if rt.CPUs() > 1 {
+		wg.Go(func() {
+			r := rt.Acquire()
+			defer r.Release()
+			if _, err := endless.Exec(ctx, r); !errors.Is(err, context.Canceled) {
+				t.Error(err)
+			}
+		})
+	}
+	at, page := map[uintptr]int{}, text.page
+	var again, beside int
+	for i := range 2000 {
+		c, err := Load(prog("one", movImm(0, int64(i)), exit))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if at[c[0].addr]++; at[c[0].addr] > 1 {
+			again++
+		}
+		if c[0].addr/page == endless.addr/page {
+			beside++
+		}
+		r := rt.Acquire()
+		if v, err := c[0].Exec(context.Background(), r); v != uint64(i) || err != nil {
+			t.Fatal(i, v, err)
+		}
+		r.Release()
+		c[0].forget()
+		text.remove(c[0].addr, c[0].size) // at once: the endless program does not run in it
+	}
+	if again < 1000 || beside < 1000 {
+		t.Errorf("%d pieces used again, %d beside the running program", again, beside)
 	}
 }
 

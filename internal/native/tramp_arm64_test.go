@@ -72,8 +72,7 @@ func expect(r, imm uint32) []uint32 { return []uint32{cmpImm(r, imm), wordBEQ8, 
 // kept are the registers that a yield keeps, beside RSP, R23 and R29.
 var kept = []uint32{0, 1, 2, 3, 4, 5, 6, 7, 8, 19, 20, 21, 22}
 
-// TestRegistersKept: what calls of stubs keep and hand over; that R18 and R28 are touched by nobody; that the frame record
-// at entry ends the chain.
+// TestRegistersKept: what calls of stubs keep and hand over, R28 included; that the frame record at entry ends the chain.
 func TestRegistersKept(t *testing.T) {
 	var args [12]uint64
 	h := rt.Register(func(_ *rt.Run, a *[12]uint64) uint64 {
@@ -89,7 +88,7 @@ func TestRegistersKept(t *testing.T) {
 	emit(ldr(9, sp, 0))
 	emit(expect(9, 0)...)
 	emit(addImm(9, sp, 0), cmpReg(9, 29), wordBEQ8, wordUDF)
-	emit(movz(18, 1800), subImm(sp, sp, 80), str(28, sp, 32), str(23, sp, 40), str(29, sp, 48))
+	emit(subImm(sp, sp, 80), str(28, sp, 32), str(23, sp, 40), str(29, sp, 48))
 	for i, r := range kept {
 		emit(movz(r, 100+uint32(i)))
 	}
@@ -109,7 +108,6 @@ func TestRegistersKept(t *testing.T) {
 		emit(ldr(9, sp, off), cmpReg(9, r), wordBEQ8, wordUDF)
 	}
 	emit(addImm(9, sp, 80), cmpReg(9, 29), wordBEQ8, wordUDF)
-	emit(expect(18, 1800)...)
 	emit(addImm(sp, sp, 80), movz(0, 77), movz(19, 0), movz(20, 0), movz(21, 0), movz(22, 0))
 	c := handmade(t, "kept", framed(body...)...)
 	run := acquire(t)
