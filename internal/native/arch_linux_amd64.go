@@ -24,6 +24,9 @@ func compile(p *ir.Program) (*jit.Code, error) { return amd64.Compile(p, feature
 // fillByte fills what is no program's: int3.
 const fillByte = 0xcc
 
+// trap is the code of ir.Trap: hlt, which only the kernel may execute.
+const trap = "\xf4"
+
 // cleanText and serialize have nothing to do: the processor sees itself what is written to code.
 func cleanText(addr, size uintptr) {}
 

@@ -22,6 +22,9 @@ func compile(p *ir.Program) (*jit.Code, error) { return arm64.Compile(p, feature
 // fillByte fills what is no program's: zeros are udf #0.
 const fillByte = 0
 
+// trap is the code of ir.Trap: udf #0.
+const trap = "\x00\x00\x00\x00"
+
 // cleanText makes what was written to [addr, addr+size) what will be executed: it writes data caches back as far as
 // instructions are fetched from, and drops what instruction caches held of the range (Arm ARM, B2.4.4). The range is
 // readable. It must be called before the code can be reached.

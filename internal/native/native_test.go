@@ -108,8 +108,9 @@ func TestFault(t *testing.T) {
 		}()
 		*p = 1
 	}()
-	if _, err := load(t, prog("trap", ir.Insn{Op: ir.Trap, PC: 3})).Exec(context.Background(), r); err == nil {
-		t.Error("no fault")
+	_, err := load(t, prog("trap", ir.Insn{Op: ir.Trap, PC: 3})).Exec(context.Background(), r)
+	if want := "program trap: fault at instruction 3: reached an instruction that the proof excluded (address 0x0)"; err == nil || err.Error() != want {
+		t.Errorf("%v, want %s", err, want)
 	}
 }
 

@@ -143,23 +143,30 @@ func insnAt(b *block) int {
 // fault describes the machine fault that ended the run on b.
 func (c *Code) fault(b *block) error {
 	f := &rt.Fault{Program: c.name, Insn: -1, Addr: uint64(b.faultAddr), Reason: "memory access fault"}
-	lo, _ := stackOf(b)
-	pc := b.faultPC
-	switch {
-	case b.faultAddr < lo && b.faultAddr >= lo&^(slotSize-1):
+	if lo, _ := stackOf(b); b.faultAddr < lo && b.faultAddr >= lo&^(slotSize-1) {
 		f.Reason = "machine stack overflow"
-	case !text.contains(pc):
-		f.Reason = fmt.Sprintf("fault in a native function at %#x", pc)
+	} else if !text.contains(b.faultPC) {
+		f.Reason = fmt.Sprintf("fault in a native function at %#x", b.faultPC)
 	}
-	switch {
-	case text.contains(pc):
-	case text.contains(b.faultLR): // a native function that calls none need not put it on the stack
-		pc = b.faultLR - 1
-	default:
-		pc = callerIn(b.faultSP, b)
+	pc := faultIn(b)
+	at := find(pc)
+	if at == nil {
+		return f
 	}
-	if at := find(pc); at != nil {
-		f.Program, f.Insn = at.name, at.PCAt(int(pc-at.addr))
+	f.Program, f.Insn = at.name, at.PCAt(int(pc-at.addr))
+	if pc == b.faultPC && string(text.bytes(pc, len(trap))) == trap {
+		f.Reason, f.Addr = "reached an instruction that the proof excluded", 0
 	}
 	return f
+}
+
+// faultIn returns where the program was, in its own code, when the fault came.
+func faultIn(b *block) uintptr {
+	switch {
+	case text.contains(b.faultPC):
+		return b.faultPC
+	case text.contains(b.faultLR): // a native function that calls none need not put it on the stack
+		return b.faultLR - 1
+	}
+	return callerIn(b.faultSP, b)
 }
