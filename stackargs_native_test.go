@@ -1,4 +1,4 @@
-//go:build linux && amd64
+//go:build linux && (amd64 || arm64)
 
 package skep
 
@@ -6,10 +6,13 @@ import (
 	"context"
 	"debug/elf"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"os/exec"
 	"path/filepath"
 	"reflect"
+	"runtime"
+	"slices"
 	"strings"
 	"testing"
 
@@ -19,44 +22,49 @@ import (
 	"github.com/skep-bpf/skep/internal/native"
 )
 
-// nativeFuncs compiles testdata/stackargs_native.c with gcc, as optimised C that knows nothing of BPF, puts its code into
-// executable memory and returns the addresses of its functions. It skips the test where there is no gcc or no compiler of ours.
-func nativeFuncs(t *testing.T) map[string]uintptr {
-	t.Helper()
+// nativeCompilers are the compilers of C that make code for this machine, with what they need to be told for it. The tests
+// may run under qemu-user, where the compilers do not.
+var nativeCompilers = map[string][][]string{
+	"amd64": {{"gcc"}, {"clang-22"}},
+	"arm64": {{"aarch64-linux-gnu-gcc"}, {"clang-22", "--target=aarch64-linux-gnu"}},
+}[runtime.GOARCH]
+
+// eachCompiler runs a test with the functions of testdata/stackargs_native.c as kfuncs, as each compiler makes them. It skips
+// compilers that are not installed.
+func eachCompiler(t *testing.T, test func(t *testing.T, ks *Kfuncs)) {
 	if err := native.Supported(); err != nil {
 		t.Skip(err)
 	}
-	gcc, err := exec.LookPath("gcc")
-	if err != nil {
-		t.Skip("native kfuncs in C need gcc: ", err)
+	for _, cc := range nativeCompilers {
+		t.Run(cc[0], func(t *testing.T) {
+			if _, err := exec.LookPath(cc[0]); err != nil {
+				t.Skip("native kfuncs in C need a compiler: ", err)
+			}
+			test(t, nativeKfuncs(t, cc))
+		})
 	}
-	obj := filepath.Join(t.TempDir(), "native.o")
-	out, err := exec.Command(gcc, "-O2", "-Wall", "-ffreestanding", "-fPIC", "-fno-stack-protector", "-fno-asynchronous-unwind-tables",
-		"-c", "testdata/stackargs_native.c", "-o", obj).CombinedOutput()
+}
+
+// nativeFuncs makes a library of testdata/stackargs_native.c, as optimised C that knows nothing of BPF, puts it into executable
+// memory and returns the addresses of its functions.
+func nativeFuncs(t *testing.T, cc []string) map[string]uintptr {
+	t.Helper()
+	lib := filepath.Join(t.TempDir(), "native.so")
+	args := append(cc[1:len(cc):len(cc)], "-O2", "-Wall", "-ffreestanding", "-fPIC", "-fvisibility=hidden", "-fno-stack-protector",
+		"-nostdlib", "-shared", "testdata/stackargs_native.c", "-o", lib)
+	out, err := exec.Command(cc[0], args...).CombinedOutput()
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	f, err := elf.Open(obj)
+	f, err := elf.Open(lib)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	if f.Section(".rela.text") != nil {
-		t.Fatal("the functions need more than their code")
+	if f.Section(".rela.dyn") != nil || f.Section(".rela.plt") != nil {
+		t.Fatal("the functions need a dynamic linker")
 	}
-	code, err := f.Section(".text").Data()
-	if err != nil {
-		t.Fatal(err)
-	}
-	mem, err := unix.Mmap(-1, 0, len(code), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANON)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { unix.Munmap(mem) })
-	copy(mem, code)
-	if err := unix.Mprotect(mem, unix.PROT_READ|unix.PROT_EXEC); err != nil {
-		t.Skip("no executable memory: ", err)
-	}
+	base := loadSegments(t, f)
 	syms, err := f.Symbols()
 	if err != nil {
 		t.Fatal(err)
@@ -64,17 +72,44 @@ func nativeFuncs(t *testing.T) map[string]uintptr {
 	funcs := map[string]uintptr{}
 	for _, s := range syms {
 		if elf.ST_TYPE(s.Info) == elf.STT_FUNC {
-			funcs[s.Name] = reflect.ValueOf(mem).Pointer() + uintptr(s.Value)
+			funcs[s.Name] = base + uintptr(s.Value)
 		}
 	}
 	return funcs
 }
 
+// loadSegments puts what a library loads into memory that can be executed and not written, until the test ends.
+func loadSegments(t *testing.T, f *elf.File) uintptr {
+	t.Helper()
+	size := uint64(0)
+	for _, p := range f.Progs {
+		if p.Type == elf.PT_LOAD {
+			size = max(size, p.Vaddr+p.Memsz)
+		}
+	}
+	mem, err := unix.Mmap(-1, 0, int(size), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANON)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { unix.Munmap(mem) })
+	for _, p := range f.Progs {
+		if p.Type == elf.PT_LOAD {
+			if _, err := io.ReadFull(p.Open(), mem[p.Vaddr:][:p.Filesz]); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if err := unix.Mprotect(mem, unix.PROT_READ|unix.PROT_EXEC); err != nil {
+		t.Skip("no executable memory: ", err)
+	}
+	return reflect.ValueOf(mem).Pointer()
+}
+
 // nativeKfuncs registers the functions by their names.
-func nativeKfuncs(t *testing.T) *Kfuncs {
+func nativeKfuncs(t *testing.T, cc []string) *Kfuncs {
 	t.Helper()
 	ks := new(Kfuncs)
-	for name, addr := range nativeFuncs(t) {
+	for name, addr := range nativeFuncs(t, cc) {
 		if err := ks.RegisterNative(name, addr); err != nil {
 			t.Fatal(err)
 		}
@@ -99,8 +134,9 @@ func run64(t *testing.T, src string, ks *Kfuncs) uint64 {
 
 // TestNativeArgumentTypes calls C functions with random prototypes and bits above the types. hash12 looks at all 64 bits of
 // each argument, in whatever register or slot: they must be extended as declared.
-func TestNativeArgumentTypes(t *testing.T) {
-	ks := nativeKfuncs(t)
+func TestNativeArgumentTypes(t *testing.T) { eachCompiler(t, nativeArgumentTypes) }
+
+func nativeArgumentTypes(t *testing.T, ks *Kfuncs) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	r := rand.New(rand.NewPCG(seed, 4))
@@ -139,8 +175,9 @@ func TestNativeArgumentTypes(t *testing.T) {
 }
 
 // TestNativeResults: what a C function leaves above its declared result is cleared, or filled with the sign.
-func TestNativeResults(t *testing.T) {
-	ks := nativeKfuncs(t)
+func TestNativeResults(t *testing.T) { eachCompiler(t, nativeResults) }
+
+func nativeResults(t *testing.T, ks *Kfuncs) {
 	r := rand.New(rand.NewPCG(1, 5))
 	u64 := argTypes[6]
 	for _, ret := range argTypes {
@@ -156,8 +193,9 @@ func TestNativeResults(t *testing.T) {
 // TestNativeAlignment calls C functions of 0 to 12 arguments, which use aligned vectors on the stack and look at their frame's
 // address, from frames of every shape: with and without own stack, saved registers, slots that the frame needs for
 // other calls, and incoming slots; in the entry function and in a subprogram.
-func TestNativeAlignment(t *testing.T) {
-	ks := nativeKfuncs(t)
+func TestNativeAlignment(t *testing.T) { eachCompiler(t, nativeAlignment) }
+
+func nativeAlignment(t *testing.T, ks *Kfuncs) {
 	u64 := argTypes[6]
 	var decls strings.Builder
 	params := []argType{}
@@ -180,6 +218,51 @@ func TestNativeAlignment(t *testing.T) {
 					if got := run64(t, decls.String()+src, ks); got != want+more {
 						t.Fatalf("%d arguments, %d bytes of stack, %d saved registers, %d incoming: %#x, want %#x\n%s", n, stack, saved, incoming, got, want+more, src)
 					}
+				}
+			}
+		}
+	}
+}
+
+// wanted are the types and values that the C functions check6..check12 expect.
+var wanted = []struct {
+	typ   string
+	value int64
+}{
+	{"u8", 0xfe}, {"s8", -2}, {"u16", 0xfedc}, {"s16", -300}, {"u32", 0xfedcba98}, {"s32", -70000}, {"u64", 0x123456789abcdef0}, {"bool", 1},
+	{"s8", -3}, {"u16", 0xabcd}, {"s32", -5}, {"s64", -0x7ffffffffffffff0},
+}
+
+// TestNativeWidths calls C functions of 6 to 12 parameters of mixed widths, which look at each value and at their frame's
+// address, from frames of several shapes; with bits above the types, and with one argument that they must find wrong.
+func TestNativeWidths(t *testing.T) { eachCompiler(t, nativeWidths) }
+
+func nativeWidths(t *testing.T, ks *Kfuncs) {
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	r := rand.New(rand.NewPCG(seed, 8))
+	for n := 6; n <= 12; n++ {
+		var params []argType
+		for _, c := range wanted[:n] {
+			k := slices.IndexFunc(argTypes, func(a argType) bool { return a.c == c.typ })
+			params = append(params, argTypes[k])
+		}
+		decl := declare(fmt.Sprintf("check%d", n), argTypes[6], params)
+		for wrong := -1; wrong < n; wrong++ {
+			values, want := make([]uint64, n), uint64(0)
+			for i := range values {
+				above := 8 * params[i].typ.Size()
+				values[i] = uint64(wanted[i].value)&(1<<above-1) | r.Uint64()<<above
+			}
+			if wrong >= 0 {
+				values[wrong] ^= 1
+				want = 1 << wrong
+			}
+			call := setArgsIn(r, values, 1) + fmt.Sprintf("call check%d\n", n)
+			for _, incoming := range []int{-1, 0, 6, 9, 12} {
+				src, more := alignProgram(call, 8*r.IntN(65), r.IntN(5), incoming, r)
+				if got := run64(t, decl+src, ks); got != want+more {
+					t.Fatalf("%d arguments %x: %#x, want %#x\n%s", n, values, got-more, want, decl+src)
 				}
 			}
 		}
@@ -215,8 +298,9 @@ func alignProgram(call string, stack, saved, incoming int, r *rand.Rand) (src st
 }
 
 // TestNativeInInterpreter: the interpreter cannot call machine code and says so.
-func TestNativeInInterpreter(t *testing.T) {
-	ks := nativeKfuncs(t)
+func TestNativeInInterpreter(t *testing.T) { eachCompiler(t, nativeInInterpreter) }
+
+func nativeInInterpreter(t *testing.T, ks *Kfuncs) {
 	u64 := argTypes[6]
 	p, err := loadText(declare("last", u64, []argType{u64, u64, u64, u64, u64, u64, u64})+setArgs(rand.New(rand.NewPCG(1, 7)), []uint64{1, 2, 3, 4, 5, 6, 7})+
 		"call last\nexit\n", Options{Engine: EngineInterpreter, Kfuncs: ks})

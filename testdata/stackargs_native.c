@@ -1,5 +1,5 @@
-// Native kfuncs in the platform's C convention. stackargs_native_test.go compiles this file with gcc -O2 and takes nothing but
-// its .text: no data, no calls, no libraries.
+// Native kfuncs in the platform's C convention. stackargs_native_test.go makes a library of this file with each compiler at -O2,
+// and takes nothing but its code and constants: no data, no calls, no other libraries.
 
 typedef unsigned char u8;
 typedef unsigned short u16;
@@ -151,3 +151,41 @@ u64 align12(u64 a, u64 b, u64 c, u64 d, u64 e, u64 f, u64 g, u64 h, u64 i, u64 j
 	FIVE, SUM(6, f), SUM(7, g), SUM(8, h), SUM(9, i), SUM(10, j), SUM(11, k), SUM(12, l);
 	return ALIGNED;
 }
+
+// The functions check6..check12 hold each argument against what the test passes. They return 0, or a bit for each argument that is
+// another (1 for the first) and, from bit 16 on, by how much the frame is not aligned.
+#define P6 u8 a, s8 b, u16 c, s16 d, u32 e, s32 f
+#define P7 P6, u64 g
+#define P8 P7, _Bool h
+#define P9 P8, s8 i
+#define P10 P9, u16 j
+#define P11 P10, s32 k
+#define P12 P11, s64 l
+
+#define WRONG(bit, v, want) wrong |= (u64)((v) != (want)) << (bit)
+#define C6 WRONG(0, a, 0xfe), WRONG(1, b, -2), WRONG(2, c, 0xfedc), WRONG(3, d, -300), WRONG(4, e, 0xfedcba98), WRONG(5, f, -70000)
+#define C7 C6, WRONG(6, g, 0x123456789abcdef0)
+#define C8 C7, WRONG(7, h, 1)
+#define C9 C8, WRONG(8, i, -3)
+#define C10 C9, WRONG(9, j, 0xabcd)
+#define C11 C10, WRONG(10, k, -5)
+#define C12 C11, WRONG(11, l, -0x7ffffffffffffff0)
+
+#define CHECK(n)                                                                                  \
+	u64 check##n(P##n)                                                                        \
+	{                                                                                         \
+		u64 wrong = 0;                                                                    \
+		volatile v2 x = {0, (s64)(u64)__builtin_frame_address(0)};                         \
+		v2 y = x;                                                                         \
+                                                                                                  \
+		C##n;                                                                             \
+		return wrong | (u64)y[1] % 16 << 16;                                              \
+	}
+
+CHECK(6)
+CHECK(7)
+CHECK(8)
+CHECK(9)
+CHECK(10)
+CHECK(11)
+CHECK(12)
