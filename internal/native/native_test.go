@@ -183,3 +183,20 @@ func TestCancelHostLoop(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+// TestStoppedAt: the error of a program that is stopped names the instruction where it was, whatever its registers hold: here
+// addresses of functions, as programs with callbacks have them.
+func TestStoppedAt(t *testing.T) {
+	main := []ir.Insn{}
+	for r := range uint8(10) {
+		main = append(main, ir.Insn{Op: ir.FuncAddr, Dst: r, Off: 2})
+	}
+	main = append(main, ir.Insn{Op: ir.Yield}, ir.Insn{Op: ir.Jmp, Off: 10}, exit)
+	c := load(t, join("stopped", make([]ir.Func, 3), main, []ir.Insn{movImm(0, 1), exit}, []ir.Insn{movImm(0, 2), exit}))
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Millisecond)
+	defer cancel()
+	_, err := c.Exec(ctx, acquire(t))
+	if want := "program stopped: stopped at instruction 10: context deadline exceeded"; err == nil || err.Error() != want {
+		t.Errorf("%v, want %s", err, want)
+	}
+}

@@ -122,26 +122,29 @@ bp:
 	MOVQ GOBP, BP
 	JMP  CX
 
-// yield leaves and keeps every register of the program.
+// yield leaves and keeps every register of the program. The return address lies lowest once more: whoever looks for it
+// there must find it before what the program's registers hold.
 TEXT yield<>(SB), NOSPLIT|NOFRAME, $0-0
-	LEAQ -56(SP), SP
-	MOVQ AX, 0(SP)
-	MOVQ DI, 8(SP)
-	MOVQ SI, 16(SP)
-	MOVQ DX, 24(SP)
-	MOVQ CX, 32(SP)
-	MOVQ R8, 40(SP)
-	MOVQ R9, 48(SP)
+	MOVQ 0(SP), R10
+	LEAQ -64(SP), SP
+	MOVQ R10, 0(SP)
+	MOVQ AX, 8(SP)
+	MOVQ DI, 16(SP)
+	MOVQ SI, 24(SP)
+	MOVQ DX, 32(SP)
+	MOVQ CX, 40(SP)
+	MOVQ R8, 48(SP)
+	MOVQ R9, 56(SP)
 	MOVQ $1, AX
 	CALL callHost<>(SB)
-	MOVQ 0(SP), AX
-	MOVQ 8(SP), DI
-	MOVQ 16(SP), SI
-	MOVQ 24(SP), DX
-	MOVQ 32(SP), CX
-	MOVQ 40(SP), R8
-	MOVQ 48(SP), R9
-	LEAQ 56(SP), SP
+	MOVQ 8(SP), AX
+	MOVQ 16(SP), DI
+	MOVQ 24(SP), SI
+	MOVQ 32(SP), DX
+	MOVQ 40(SP), CX
+	MOVQ 48(SP), R8
+	MOVQ 56(SP), R9
+	LEAQ 64(SP), SP
 	RET
 
 // faulted is where the signal handler continues, with R12 set, when the program has faulted: it is abandoned.
