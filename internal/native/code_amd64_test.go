@@ -24,8 +24,11 @@ var sumAligned = []byte{
 	0xc3,
 }
 
-// loadFrom16 is a C function that loads from address 0x10, recurse one that calls itself for ever.
+// C functions that load from address 0x10, at once and with a frame of their own; that call themselves for ever; that write
+// below the machine stack.
 var (
-	loadFrom16 = []byte{0x48, 0x8b, 0x04, 0x25, 0x10, 0, 0, 0, 0xc3} // mov rax, [0x10]; ret
-	recurse    = []byte{0xe8, 0xfb, 0xff, 0xff, 0xff, 0xc3}          // call itself; ret
+	loadFrom16 = []byte{0x48, 0x8b, 0x04, 0x25, 0x10, 0, 0, 0}       // mov rax, [0x10]
+	frameFirst = []byte{0x55, 0x48, 0x8b, 0x04, 0x25, 0x10, 0, 0, 0} // push rbp; mov rax, [0x10]
+	recurse    = []byte{0xe8, 0xfb, 0xff, 0xff, 0xff}                // call itself
+	bigFrame   = []byte{0x48, 0x81, 0xec, 0, 0, 5, 0, 0x50}          // sub rsp, 0x50000; push rax
 )

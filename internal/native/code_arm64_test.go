@@ -41,8 +41,11 @@ var sumAligned = words32(
 	0xd65f03c0, // ret
 )
 
-// loadFrom16 is a C function that loads from address 0x10, with no frame of its own; recurse one that calls itself for ever.
+// C functions that load from address 0x10, at once and with a frame of their own, after a call; that call themselves for ever;
+// that write below the machine stack, after a call.
 var (
-	loadFrom16 = words32(0xd2800200, 0xf9400000, 0xd65f03c0) // mov x0, #16; ldr x0, [x0]; ret
-	recurse    = words32(0xa9bf7bfd, 0x97ffffff, 0xd65f03c0) // stp x29, x30, [sp, #-16]!; bl itself; ret
+	loadFrom16 = words32(0xd2800200, 0xf9400000)                         // mov x0, #16; ldr x0, [x0]
+	frameFirst = words32(0xa9bf7bfd, 0x94000001, 0xd2800200, 0xf9400000) // stp x29, x30, [sp, #-16]!; bl .+4; and as above
+	recurse    = words32(0xa9bf7bfd, 0x97ffffff)                         // stp x29, x30, [sp, #-16]!; bl .-4
+	bigFrame   = words32(0xa9bf7bfd, 0x94000001, 0xd14143ff, 0xf90003ff) // stp, bl .+4; sub sp, sp, #0x50000; str xzr, [sp]
 )

@@ -72,6 +72,33 @@ func TestHostCall(t *testing.T) {
 	}
 }
 
+// TestHostCallArguments: all arguments of functions with 0 to 12 of them arrive.
+func TestHostCallArguments(t *testing.T) {
+	var got [12]uint64
+	h := rt.Register(func(_ *rt.Run, a *[12]uint64) uint64 { got = *a; return 0 })
+	defer rt.Unregister(h)
+	r := acquire(t)
+	for n := range 13 {
+		var in []ir.Insn
+		for i := 1; i <= n; i++ {
+			if i <= 5 {
+				in = append(in, movImm(uint8(i), int64(10*i)))
+			} else {
+				in = append(in, argStoreImm(i, int64(10*i)))
+			}
+		}
+		c := load(t, prog("host", append(in, ir.Insn{Op: ir.CallHost, Imm: int64(h), Sub: uint8(n)}, exit)...))
+		if _, err := c.Exec(context.Background(), r); err != nil {
+			t.Fatal(err)
+		}
+		for i := range n {
+			if got[i] != uint64(10*(i+1)) {
+				t.Errorf("%d arguments: %d", n, got[:n])
+			}
+		}
+	}
+}
+
 func TestHostPanicAndError(t *testing.T) {
 	boom := rt.Register(func(*rt.Run, *[12]uint64) uint64 { panic("boom") })
 	wrong := errors.New("wrong")
@@ -150,23 +177,36 @@ func TestCancel(t *testing.T) {
 }
 
 // TestNativeFunctionFaults: a fault inside a native kfunc, and one that runs off the machine stack, end the run with an
-// error that names the calling instruction.
+// error that names the calling instruction if it is known, in the entry function or in another.
 func TestNativeFunctionFaults(t *testing.T) {
 	if err := start(); err != nil {
 		t.Fatal(err)
 	}
 	r := acquire(t)
-	for want, code := range map[string][]byte{
-		"fault in a native function": loadFrom16,
-		"machine stack overflow":     recurse,
+	for _, k := range []struct {
+		name, want string
+		known      bool // where it was called
+		code       []byte
+	}{
+		{"load", "fault in a native function", true, loadFrom16},
+		{"frame", "fault in a native function", true, frameFirst},
+		{"recursion", "machine stack overflow", true, recurse},
+		{"large frame", "machine stack overflow", false, bigFrame},
 	} {
-		addr := outsideText(t, code)
-		c := load(t, prog("caller", ir.Insn{Op: ir.CallNative, Imm: int64(addr), Sub: 1, PC: 9}, exit))
-		for range 3 {
-			_, err := c.Exec(context.Background(), r)
-			var f *rt.Fault
-			if !errors.As(err, &f) || f.Insn != 9 || !strings.Contains(f.Reason, want) {
-				t.Errorf("%v, want %q", err, want)
+		call := ir.Insn{Op: ir.CallNative, Imm: int64(outsideText(t, k.code)), Sub: 1}
+		entry := join("entry", make([]ir.Func, 1), []ir.Insn{movImm(6, 1), movImm(1, 2), call, exit})
+		lower := join("lower", make([]ir.Func, 2), []ir.Insn{{Op: ir.Call, Off: 1, Sub: 5}, exit}, []ir.Insn{movImm(6, 1), call, add(0, 6), exit})
+		for p, insn := range map[*ir.Program]int{entry: 2, lower: 3} {
+			c := load(t, p)
+			if !k.known {
+				insn = -1
+			}
+			for range 3 {
+				_, err := c.Exec(context.Background(), r)
+				var f *rt.Fault
+				if !errors.As(err, &f) || f.Insn != insn || f.Program != p.Name || !strings.Contains(f.Reason, k.want) {
+					t.Errorf("%s: %v, want %q in %s at %d", k.name, err, k.want, p.Name, insn)
+				}
 			}
 		}
 	}

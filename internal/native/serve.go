@@ -112,11 +112,11 @@ const returnAt = 40
 // leftAt returns where the program left.
 func leftAt(b *block) uintptr { return callerIn(b.sp+returnAt, b) }
 
-// callerIn returns the first word of b's stack from sp on that lies in program code: a return address. sp may lie below
-// the stack, where it has overflowed.
+// callerIn returns the first word of b's stack from sp on that lies in program code: a return address. It returns 0 if there
+// is none, and where sp lies below the stack, in a frame that did not fit: what is in such a frame is left from before.
 func callerIn(sp uintptr, b *block) uintptr {
 	lo, hi := stackOf(b)
-	for sp = max((sp+7)&^7, lo); sp+8 <= hi; sp += 8 {
+	for sp = (sp + 7) &^ 7; sp >= lo && sp+8 <= hi; sp += 8 {
 		if pc := word(sp); text.contains(pc) {
 			return pc - 1 // the call instruction
 		}
