@@ -2,6 +2,7 @@ package skep_test
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"testing"
 	"time"
@@ -19,7 +20,9 @@ func TestStopCallbacks(t *testing.T) {
 		within(t, "the run", func() {
 			ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
 			defer cancel()
-			if _, err := p.RunContext(ctx, &ebpf.RunOptions{Data: make([]byte, 64)}); !errors.Is(err, context.DeadlineExceeded) {
+			skb := make([]byte, 192)
+			binary.LittleEndian.PutUint32(skb[8:], 8<<20) // mark: the number of rounds
+			if _, err := p.RunContext(ctx, &ebpf.RunOptions{Data: make([]byte, 64), Context: skb}); !errors.Is(err, context.DeadlineExceeded) {
 				t.Error(err)
 			}
 		})

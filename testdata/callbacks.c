@@ -150,12 +150,12 @@ static long outer_long(u64 i, struct sums *s)
 	return 0;
 }
 
-// Longer than anybody waits: it must be possible to stop it.
-SEC("tc") __success int loop_long(struct __sk_buff *ctx)
+// With a large mark, longer than anybody waits: it must be possible to stop it.
+SEC("tc") __success __retval(0) int loop_long(struct __sk_buff *ctx)
 {
 	struct sums s = {};
 
-	bpf_loop(8 << 20, outer_long, &s, 0);
+	bpf_loop(ctx->mark, outer_long, &s, 0);
 	return s.sum;
 }
 
