@@ -14,13 +14,14 @@ import (
 	"github.com/skep-bpf/skep/internal/program"
 )
 
+// Architectures lists the machines that there is a compiler for, by their GOARCH. Their code can be made and shown on every
+// machine; only its own a machine can run.
+func Architectures() []string { return target.Names() }
+
 // Disassemble returns the program as text: BPF instructions, the source lines they come from, and below each the machine code
-// for arch ("amd64"; "" stands for this machine's, "bpf" for none). Any machine can show any architecture's code; for its
-// own it is the code that runs.
+// for arch ("amd64", see Architectures; "" stands for this machine's, "bpf" for none). Any machine can show any architecture's
+// code; for its own it is the code that runs.
 func (p *Program) Disassemble(arch string) (string, error) {
-	if arch == "" {
-		arch = runtime.GOARCH
-	}
 	var b strings.Builder
 	if arch == "bpf" {
 		err := listing.BPF(&b, p.prog)
@@ -35,9 +36,9 @@ func (p *Program) Disassemble(arch string) (string, error) {
 }
 
 func (p *Program) machineCode(arch string) (*listing.Code, error) {
-	t := target.Lookup(arch)
-	if t == nil {
-		return nil, fmt.Errorf("there is no compiler for %s: %w", arch, ebpf.ErrNotSupported)
+	t, err := target.Lookup(arch)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", err, ebpf.ErrNotSupported)
 	}
 	if c, ok := p.exec.(*native.Code); ok && runtime.GOARCH == t.Name {
 		return &listing.Code{Target: t, Text: c.Text(), PCAt: c.PCAt}, nil

@@ -3,6 +3,11 @@
 package target
 
 import (
+	"fmt"
+	"runtime"
+	"slices"
+	"strings"
+
 	"github.com/skep-bpf/skep/internal/abi"
 	"github.com/skep-bpf/skep/internal/ir"
 	"github.com/skep-bpf/skep/internal/jit"
@@ -36,17 +41,27 @@ var Targets = []*Target{
 	},
 }
 
-// Lookup returns the target with the given name, GOARCH's or the processor maker's, nil if there is none.
-func Lookup(name string) *Target {
-	for _, t := range Targets {
-		if t.Name == name {
-			return t
-		}
-		for _, a := range t.aliases {
-			if a == name {
-				return t
-			}
+// Names lists the targets.
+func Names() []string {
+	names := make([]string, len(Targets))
+	for i, t := range Targets {
+		names[i] = t.Name
+	}
+	return names
+}
+
+// Lookup returns the target with the given name, GOARCH's or the processor maker's. "" stands for this host's, or for the
+// first of the table where the host is none of them. The error of an unknown name lists those there are.
+func Lookup(name string) (*Target, error) {
+	if name == "" {
+		if name = runtime.GOARCH; !slices.Contains(Names(), name) {
+			return Targets[0], nil
 		}
 	}
-	return nil
+	for _, t := range Targets {
+		if t.Name == name || slices.Contains(t.aliases, name) {
+			return t, nil
+		}
+	}
+	return nil, fmt.Errorf("there is no compiler for %q; there are: %s", name, strings.Join(Names(), ", "))
 }
