@@ -8,6 +8,7 @@ import (
 
 	"github.com/cilium/ebpf"
 
+	"github.com/skep-bpf/skep/internal/export"
 	"github.com/skep-bpf/skep/internal/jit/target"
 	"github.com/skep-bpf/skep/internal/listing"
 	"github.com/skep-bpf/skep/internal/native"
@@ -41,13 +42,14 @@ func (p *Program) machineCode(arch string) (*listing.Code, error) {
 		return nil, fmt.Errorf("%w: %w", err, ebpf.ErrNotSupported)
 	}
 	if c, ok := p.exec.(*native.Code); ok && runtime.GOARCH == t.Name {
-		return &listing.Code{Target: t, Text: c.Text(), PCAt: c.PCAt}, nil
+		text := c.Text()
+		return &listing.Code{Target: t, Text: text, Funcs: listing.Functions(p.ir, c.Funcs(), len(text)), PCAt: c.PCAt}, nil
 	}
 	c, err := t.Compile(p.ir)
 	if err != nil {
 		return nil, err
 	}
-	return &listing.Code{Target: t, Text: c.Text, PCAt: c.PCAt}, nil
+	return &listing.Code{Target: t, Text: c.Text, Funcs: listing.Functions(p.ir, c.Funcs, len(c.Text)), PCAt: c.PCAt}, nil
 }
 
 // DisassembleSpec writes the named program of a spec as BPF instructions with source lines, without verifying it.
@@ -57,4 +59,25 @@ func DisassembleSpec(w io.Writer, spec *ebpf.CollectionSpec, name string) error 
 		return err
 	}
 	return listing.BPF(w, p)
+}
+
+// WriteObject writes the machine code of programs for arch (as in Disassemble, "bpf" excepted) as a linkable ELF object: a global
+// symbol for each program, a local one for each of its other functions, and the source lines as DWARF, for objdump, gdb and
+// others to read. Code that names a map, a helper or a kfunc holds its address in this process: elsewhere such code can be
+// looked at and not run.
+func WriteObject(w io.Writer, arch string, progs ...*Program) error {
+	all := make([]export.Program, len(progs))
+	for i, p := range progs {
+		code, err := p.machineCode(arch)
+		if err != nil {
+			return fmt.Errorf("program %s: %w", p.name, err)
+		}
+		all[i] = export.Program{Program: p.prog, Code: code}
+	}
+	b, err := export.Object(all)
+	if err != nil {
+		return fmt.Errorf("write object: %w", err)
+	}
+	_, err = w.Write(b)
+	return err
 }

@@ -9,17 +9,8 @@ import (
 	"strings"
 
 	"github.com/skep-bpf/skep/internal/isa"
-	"github.com/skep-bpf/skep/internal/jit/target"
 	"github.com/skep-bpf/skep/internal/program"
 )
-
-// Code is machine code with the BPF instruction that each byte belongs to.
-type Code struct {
-	Target *target.Target
-	Text   []byte
-	// PCAt gives the BPF instruction of the code at an offset, -1 for none (prologue).
-	PCAt func(off int) int
-}
 
 // BPF writes the program's instructions with their source lines.
 func BPF(w io.Writer, p *program.Program) error { return Mixed(w, p, nil) }

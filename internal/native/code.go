@@ -117,6 +117,12 @@ func (c *Code) Target() *rt.Target { return &c.tgt }
 // Text returns the machine code as it lies in memory. It is valid until Close.
 func (c *Code) Text() []byte { return c.jit.Text }
 
+// Addr returns the address of the machine code.
+func (c *Code) Addr() uint64 { return uint64(c.addr) }
+
+// Funcs returns the offset of each function in the machine code.
+func (c *Code) Funcs() []int { return c.jit.Funcs }
+
 // PCAt returns the BPF instruction that the code at off belongs to, -1 if none.
 func (c *Code) PCAt(off int) int { return c.jit.PCAt(off) }
 

@@ -35,5 +35,11 @@ func (c *Code) Close() error { return nil }
 // Text returns the machine code, nil if there is none.
 func (c *Code) Text() []byte { return nil }
 
+// Addr returns the address of the machine code, 0 if there is none.
+func (c *Code) Addr() uint64 { return 0 }
+
+// Funcs returns the offset of each function in the machine code.
+func (c *Code) Funcs() []int { return nil }
+
 // PCAt returns the BPF instruction that the code at off belongs to, -1 if none.
 func (c *Code) PCAt(off int) int { return -1 }
