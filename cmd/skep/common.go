@@ -48,16 +48,6 @@ func oneProgram(spec *ebpf.CollectionSpec, name string) (string, error) {
 	return "", fmt.Errorf("%s", noProgram(spec, name))
 }
 
-// machineText loads one program and returns its listing.
-func machineText(spec *ebpf.CollectionSpec, name, arch string) (string, error) {
-	c, err := skep.NewCollectionWithOptions(spec, skep.Options{Programs: []string{name}})
-	if err != nil {
-		return "", err
-	}
-	defer c.Close()
-	return c.Programs[name].Disassemble(arch)
-}
-
 // printJSON prints v as one line, with < > & as they are.
 func (e *env) printJSON(v any) error {
 	enc := json.NewEncoder(e.stdout)
