@@ -1,0 +1,5 @@
+//go:build !unix
+
+package perfmap
+
+const noFollow = 0
