@@ -13,8 +13,10 @@ import (
 	"github.com/skep-bpf/skep/helpers"
 	"github.com/skep-bpf/skep/internal/interp"
 	"github.com/skep-bpf/skep/internal/ir"
+	"github.com/skep-bpf/skep/internal/listing"
 	"github.com/skep-bpf/skep/internal/lower"
 	"github.com/skep-bpf/skep/internal/native"
+	"github.com/skep-bpf/skep/internal/perfmap"
 	"github.com/skep-bpf/skep/internal/program"
 	"github.com/skep-bpf/skep/internal/rt"
 	"github.com/skep-bpf/skep/maps"
@@ -455,6 +457,11 @@ func (l *loader) place(progs []*Program) error {
 		for i, p := range progs {
 			p.exec, p.engine = codes[i], engine
 		}
+		if l.opts.PerfMap {
+			if err := perfmap.Append(perfEntries(progs)); err != nil {
+				return err
+			}
+		}
 		return bindTailCallers(progs)
 	}
 	for _, p := range progs {
@@ -465,6 +472,22 @@ func (l *loader) place(progs []*Program) error {
 		p.exec, p.engine = c, engine
 	}
 	return bindTailCallers(progs)
+}
+
+// perfEntries lists the functions of compiled programs for the perf tool.
+func perfEntries(progs []*Program) []perfmap.Entry {
+	var out []perfmap.Entry
+	for _, p := range progs {
+		c := p.exec.(*native.Code)
+		for _, f := range listing.Functions(p.ir, c.Funcs(), len(c.Text())) {
+			name := "skep:" + p.name
+			if !f.Entry {
+				name += "/" + f.Name
+			}
+			out = append(out, perfmap.Entry{Start: c.Addr() + uint64(f.Off), Size: uint64(f.Size), Name: name})
+		}
+	}
+	return out
 }
 
 // bindTailCallers makes sure that programs and those that they tail-call through arrays are of one kind.

@@ -76,6 +76,10 @@ type Options struct {
 	// MapReplacements are maps to use instead of making new ones. Type, sizes and flags must be those of the spec. The
 	// collection takes its own hold of them: the caller closes its own whenever it likes.
 	MapReplacements map[string]*Map
+	// PerfMap appends the machine code of each program and its functions to /tmp/perf-PID.map, so that the perf tool names them
+	// (skep:PROGRAM, skep:PROGRAM/FUNCTION) in a profile of this process. Nothing is taken out when a program is closed. A
+	// program that is interpreted has nothing to list.
+	PerfMap bool
 	// Programs are the only programs to load, with what they need; nil means all programs and maps. It is for
 	// NewCollectionWithOptions.
 	Programs []string

@@ -17,8 +17,8 @@ var jitVerb = &verb{
 	help: `
 Prints each program with its source lines, BPF instructions and the machine code of each instruction.
   -prog NAME  only this program
-  -arch ARCH  whose machine code: amd64, or another that a wrong name lists; works on every machine. The default is this
-              machine's, or amd64 where there is no compiler for it
+  -arch ARCH  whose machine code: amd64 or arm64; works on every machine. The default is this machine's, or amd64 where there
+              is no compiler for it
   -o FILE.o   write the machine code as a linkable ELF object instead: a global symbol for each program, a local one for each
               of its functions, source lines for objdump -l and gdb
 
@@ -30,7 +30,7 @@ Exit code: 0, 1 if a program was rejected (then there is no object), 2 for wrong
 
 Examples:
   skep jit prog.o
-  skep jit prog.o -prog my_xdp -arch amd64 | less
+  skep jit prog.o -prog my_xdp -arch arm64 | less
   skep jit prog.o -o code.o && objdump -dl code.o
 `,
 }

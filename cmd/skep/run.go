@@ -9,11 +9,13 @@ import (
 
 	"github.com/cilium/ebpf"
 
+	"github.com/skep-bpf/skep"
 	"github.com/skep-bpf/skep/internal/pcap"
+	"github.com/skep-bpf/skep/internal/perfmap"
 )
 
 var runVerb = &verb{
-	name: "run", args: "FILE -prog NAME [-data HEX|@FILE|@FILE.pcap] [-ctx HEX] [-repeat N] [-engine jit|interp|kernel] [-maps] [-json]",
+	name: "run", args: "FILE -prog NAME [-data HEX|@FILE|@FILE.pcap] [-ctx HEX] [-repeat N] [-engine jit|interp|kernel] [-maps] [-json] [-perf-map]",
 	short: "run a program on a packet or context",
 	help: `
 Prints the return value, the packet afterwards, and the time of one run.
@@ -25,6 +27,7 @@ Prints the return value, the packet afterwards, and the time of one run.
   -engine E     jit, interp, or kernel: the same object through bpf(2), for comparison (needs root)
   -maps         print the contents of the maps afterwards
   -json         print a JSON object for each packet
+  -perf-map     write /tmp/perf-PID.map, by which perf report names the program and its functions; needs the engine jit
 
 Exit code: 0, 1 if a program was rejected or a run failed, 2 if the file could not be loaded.
 
@@ -32,6 +35,7 @@ Examples:
   skep run prog.o -prog my_xdp -data 0011223344556677889900aa0800
   skep run prog.o -prog my_xdp -data @traffic.pcap -maps
   skep run prog.o -prog my_xdp -repeat 1000000 -json
+  perf record skep run prog.o -prog my_xdp -repeat 100000000 -perf-map
   sudo skep run prog.o -prog my_xdp -repeat 1000000 -engine kernel
 `,
 }
@@ -50,7 +54,7 @@ type runLine struct {
 type runArgs struct {
 	prog, engine, data, ctx string
 	repeat                  uint
-	maps, json              bool
+	maps, json, perfMap     bool
 }
 
 func runRun(e *env, args []string) int {
@@ -63,6 +67,7 @@ func runRun(e *env, args []string) int {
 	fs.UintVar(&a.repeat, "repeat", 1, "")
 	fs.BoolVar(&a.maps, "maps", false, "")
 	fs.BoolVar(&a.json, "json", false, "")
+	fs.BoolVar(&a.perfMap, "perf-map", false, "")
 	file, spec, code, ok := e.oneFile(fs, args)
 	if !ok {
 		return code
@@ -79,11 +84,17 @@ func runRun(e *env, args []string) int {
 	if err != nil {
 		return e.usageError("-ctx: %v", err)
 	}
-	r, err := openRunner(a.engine, spec, name, e)
+	r, err := openRunner(a.engine, spec, name, a.perfMap, e)
 	if err != nil {
 		return e.fail(exitRejected, err)
 	}
 	defer r.close()
+	if a.perfMap {
+		if r.engine != skep.EngineJIT.String() {
+			return e.usageError("-perf-map: the engine %s makes no machine code in this process", r.engine)
+		}
+		fmt.Fprintf(e.stderr, "perf map: %s\n", perfmap.Path())
+	}
 	for _, pkt := range packets {
 		if err := e.runOnce(r, name, pkt, ctx, &a); err != nil {
 			return e.fail(exitRejected, err)

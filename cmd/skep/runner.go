@@ -37,8 +37,8 @@ type dumper interface {
 // outRoom is how much a packet can grow.
 const outRoom = 4096
 
-func openRunner(engine string, spec *ebpf.CollectionSpec, name string, e *env) (*runner, error) {
-	opts := skep.Options{Programs: []string{name}}
+func openRunner(engine string, spec *ebpf.CollectionSpec, name string, perfMap bool, e *env) (*runner, error) {
+	opts := skep.Options{Programs: []string{name}, PerfMap: perfMap}
 	opts.Env.Printk = func(line string) { fmt.Fprintln(e.stderr, "printk:", line) }
 	switch engine {
 	case "":
