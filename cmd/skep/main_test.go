@@ -4,6 +4,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"sync"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -53,6 +54,8 @@ func TestScripts(t *testing.T) {
 			switch cond {
 			case "jit":
 				return native.Supported() == nil, nil
+			case "perf":
+				return canPerf(), nil
 			case "root":
 				return os.Geteuid() == 0, nil
 			}
@@ -60,3 +63,8 @@ func TestScripts(t *testing.T) {
 		},
 	})
 }
+
+// canPerf reports whether the perf tool is installed and may record.
+var canPerf = sync.OnceValue(func() bool {
+	return exec.Command("perf", "record", "-o", os.DevNull, "true").Run() == nil
+})

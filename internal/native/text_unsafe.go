@@ -38,10 +38,17 @@ type textSpace struct {
 
 var text textSpace
 
+// reserve takes the range. At first it is executable: the kernel tells a profiler of executable memory when it is mapped, not
+// when it is moved to where it is used, and perf looks for names (Options.PerfMap) only in memory that it knows of.
 func (t *textSpace) reserve() error {
 	t.page = uintptr(os.Getpagesize())
 	for size := uintptr(textSize); ; size /= 2 {
-		p, err := mmap(0, size, unix.PROT_NONE, unix.MAP_PRIVATE|unix.MAP_ANON|unix.MAP_NORESERVE)
+		p, err := mmap(0, size, unix.PROT_READ|unix.PROT_EXEC, unix.MAP_PRIVATE|unix.MAP_ANON|unix.MAP_NORESERVE)
+		if err == nil {
+			if err = mprotect(p, size, unix.PROT_NONE); err != nil {
+				munmap(p, size)
+			}
+		}
 		if err == nil {
 			t.base, t.size, t.free = p, size, []span{{0, size}}
 			return nil
