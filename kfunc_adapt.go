@@ -7,6 +7,7 @@ import (
 
 	"github.com/cilium/ebpf/btf"
 
+	"github.com/skep-bpf/skep/internal/ctype"
 	"github.com/skep-bpf/skep/internal/lower"
 	"github.com/skep-bpf/skep/internal/program"
 	"github.com/skep-bpf/skep/internal/rt"
@@ -36,7 +37,7 @@ func (f *kfunc) adapt(proto *btf.FuncProto, result lower.Ext) (rt.Func, error) {
 	t := reflect.TypeOf(f.fn)
 	words, err := f.match(t, proto)
 	if err != nil {
-		return nil, fmt.Errorf("kfunc %s: %w\n\tthe program declares: %s\n\tthe Go function is:   %s", f.name, err, cProto(f.name, proto), t)
+		return nil, fmt.Errorf("kfunc %s: %w\n\tthe program declares: %s\n\tthe Go function is:   %s", f.name, err, ctype.Proto(f.name, proto), t)
 	}
 	res := resultOf(t, result)
 	res.mayBeNull = f.flags&program.KfuncRetNull != 0

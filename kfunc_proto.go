@@ -7,6 +7,7 @@ import (
 
 	"github.com/cilium/ebpf/btf"
 
+	"github.com/skep-bpf/skep/internal/ctype"
 	"github.com/skep-bpf/skep/internal/isa"
 	"github.com/skep-bpf/skep/internal/lower"
 	"github.com/skep-bpf/skep/internal/progtype"
@@ -61,59 +62,9 @@ func extOf(t btf.Type) (lower.Ext, error) {
 	case *btf.Float:
 		return lower.Ext{}, fmt.Errorf("floating point travels in other registers")
 	case *btf.Struct, *btf.Union:
-		return lower.Ext{}, fmt.Errorf("%s by value: the C conventions place it elsewhere", kindName(t))
+		return lower.Ext{}, fmt.Errorf("%s by value: the C conventions place it elsewhere", ctype.Kind(t))
 	}
-	return lower.Ext{}, fmt.Errorf("%s cannot be passed in a register", kindName(t))
-}
-
-func kindName(t btf.Type) string {
-	switch t := btf.UnderlyingType(t).(type) {
-	case *btf.Struct:
-		return "struct " + t.Name
-	case *btf.Union:
-		return "union " + t.Name
-	case *btf.Enum:
-		return "enum " + t.Name
-	case *btf.Fwd:
-		return "struct " + t.Name
-	}
-	if n := t.TypeName(); n != "" {
-		return n
-	}
-	return strings.ToLower(strings.TrimPrefix(fmt.Sprintf("%T", t), "*btf."))
-}
-
-// cType writes a type as C does, for messages.
-func cType(t btf.Type) string { return cTypeAt(t, 0) }
-
-func cTypeAt(t btf.Type, depth int) string {
-	if depth > 32 {
-		return "..." // types made in Go can be circles
-	}
-	switch t := t.(type) {
-	case *btf.Void:
-		return "void"
-	case *btf.Pointer:
-		return strings.TrimSuffix(cTypeAt(t.Target, depth+1), " *") + " *"
-	case *btf.Const:
-		return "const " + cTypeAt(t.Type, depth+1)
-	case *btf.Volatile:
-		return "volatile " + cTypeAt(t.Type, depth+1)
-	case *btf.TypeTag:
-		return cTypeAt(t.Type, depth+1)
-	case *btf.Typedef:
-		return t.Name
-	}
-	return kindName(t)
-}
-
-// cProto writes a prototype as C does.
-func cProto(name string, p *btf.FuncProto) string {
-	params := make([]string, len(p.Params))
-	for i, a := range p.Params {
-		params[i] = strings.TrimSpace(cType(a.Type) + " " + a.Name)
-	}
-	return fmt.Sprintf("%s %s(%s)", cType(p.Return), name, strings.Join(params, ", "))
+	return lower.Ext{}, fmt.Errorf("%s cannot be passed in a register", ctype.Kind(t))
 }
 
 var (
@@ -206,19 +157,19 @@ func matchParam(t reflect.Type, proto *btf.FuncProto, i int) (int, error) {
 		return 2, matchBytes(proto, i)
 	case t.Kind() == reflect.Uintptr:
 		if !isPtr {
-			return 0, fmt.Errorf("parameter %s is %s, Go's uintptr stands for a pointer", p.Name, cType(p.Type))
+			return 0, fmt.Errorf("parameter %s is %s, Go's uintptr stands for a pointer", p.Name, ctype.Type(p.Type))
 		}
 		return 1, nil
 	case t.Kind() == reflect.Pointer:
 		if !isPtr {
-			return 0, fmt.Errorf("parameter %s is %s, Go has %s", p.Name, cType(p.Type), t)
+			return 0, fmt.Errorf("parameter %s is %s, Go has %s", p.Name, ctype.Type(p.Type), t)
 		}
 		if err := matchLayout(t.Elem(), ptr.Target, 0); err != nil {
 			return 0, fmt.Errorf("parameter %s: %w", p.Name, err)
 		}
 		return 1, matchContext(t.Elem(), ptr.Target)
 	case isPtr:
-		return 0, fmt.Errorf("parameter %s is %s, Go has %s", p.Name, cType(p.Type), t)
+		return 0, fmt.Errorf("parameter %s is %s, Go has %s", p.Name, ctype.Type(p.Type), t)
 	}
 	return 1, matchScalar("parameter "+p.Name, t, p.Type)
 }
@@ -245,7 +196,7 @@ func matchContext(t reflect.Type, c btf.Type) error {
 func matchBytes(proto *btf.FuncProto, i int) error {
 	p := proto.Params[i]
 	if _, ok := btf.UnderlyingType(p.Type).(*btf.Pointer); !ok {
-		return fmt.Errorf("parameter %s is %s, Go has []byte", p.Name, cType(p.Type))
+		return fmt.Errorf("parameter %s is %s, Go has []byte", p.Name, ctype.Type(p.Type))
 	}
 	if i+1 >= len(proto.Params) || !isSizeParam(proto.Params[i+1]) {
 		return fmt.Errorf("parameter %s: []byte needs a length parameter behind the pointer, named with __sz or __szk", p.Name)
@@ -307,11 +258,11 @@ func sameProto(a, b *btf.FuncProto) error {
 		return fmt.Errorf("%d and %d parameters", len(b.Params), len(a.Params))
 	}
 	for i := range a.Params {
-		if x, y := cType(a.Params[i].Type), cType(b.Params[i].Type); x != y {
+		if x, y := ctype.Type(a.Params[i].Type), ctype.Type(b.Params[i].Type); x != y {
 			return fmt.Errorf("parameter %d is %s and %s", i+1, y, x)
 		}
 	}
-	if x, y := cType(a.Return), cType(b.Return); x != y {
+	if x, y := ctype.Type(a.Return), ctype.Type(b.Return); x != y {
 		return fmt.Errorf("result is %s and %s", y, x)
 	}
 	return nil
@@ -323,7 +274,7 @@ func matchScalar(what string, t reflect.Type, c btf.Type) error {
 		return fmt.Errorf("%s: %w", what, err)
 	}
 	if e.Bytes != int(t.Size()) {
-		return fmt.Errorf("%s is %s of %d bytes, Go has %s of %d", what, cType(c), e.Bytes, t, t.Size())
+		return fmt.Errorf("%s is %s of %d bytes, Go has %s of %d", what, ctype.Type(c), e.Bytes, t, t.Size())
 	}
 	return nil
 }
@@ -350,7 +301,7 @@ func matchLayout(t reflect.Type, c btf.Type, depth int) error {
 		size, err := btf.Sizeof(c)
 		if err == nil && t.Kind() != reflect.Struct && t.Kind() != reflect.Array {
 			if size != int(t.Size()) {
-				return fmt.Errorf("it is %s of %d bytes in C, %s of %d in Go", kindName(c), size, t, t.Size())
+				return fmt.Errorf("it is %s of %d bytes in C, %s of %d in Go", ctype.Kind(c), size, t, t.Size())
 			}
 			return nil
 		}
@@ -367,7 +318,7 @@ func matchLayout(t reflect.Type, c btf.Type, depth int) error {
 	case *btf.Void:
 		return fmt.Errorf("it is void * in C, *%s in Go; use []byte or uintptr", t)
 	}
-	return fmt.Errorf("it is %s in C, %s in Go", cType(c), t)
+	return fmt.Errorf("it is %s in C, %s in Go", ctype.Type(c), t)
 }
 
 // matchStruct compares fields by name, offset and size.
@@ -418,14 +369,14 @@ func matchResult(t reflect.Type, proto *btf.FuncProto) error {
 	ptr, isPtr := under.(*btf.Pointer)
 	switch {
 	case t.NumOut() == 0 && !void:
-		return fmt.Errorf("result is %s, Go has none", cType(proto.Return))
+		return fmt.Errorf("result is %s, Go has none", ctype.Type(proto.Return))
 	case t.NumOut() == 0:
 		return nil
 	case void:
 		return fmt.Errorf("result is void, Go has %s", t.Out(0))
 	case t.Out(0).Implements(objectType):
 		if !isPtr {
-			return fmt.Errorf("result is %s, Go has %s", cType(proto.Return), t.Out(0))
+			return fmt.Errorf("result is %s, Go has %s", ctype.Type(proto.Return), t.Out(0))
 		}
 		elem := reflect.Zero(t.Out(0)).Interface().(objectResult).objectElem()
 		if err := matchLayout(elem, ptr.Target, 0); err != nil {
@@ -433,7 +384,7 @@ func matchResult(t reflect.Type, proto *btf.FuncProto) error {
 		}
 		return nil
 	case isPtr:
-		return fmt.Errorf("result is %s, Go has %s", cType(proto.Return), t.Out(0))
+		return fmt.Errorf("result is %s, Go has %s", ctype.Type(proto.Return), t.Out(0))
 	}
 	return matchScalar("result", t.Out(0), proto.Return)
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/cilium/ebpf/btf"
 
+	"github.com/skep-bpf/skep/internal/ctype"
 	"github.com/skep-bpf/skep/internal/offheap"
 	"github.com/skep-bpf/skep/internal/rt"
 )
@@ -284,14 +285,14 @@ func TestKfuncMismatch(t *testing.T) {
 		b, err := f.bind(c.c)
 		if err == nil {
 			rt.Unregister(b.Handle)
-			t.Errorf("%T was bound to %s", c.fn, cProto("f", c.c.Type.(*btf.FuncProto)))
+			t.Errorf("%T was bound to %s", c.fn, ctype.Proto("f", c.c.Type.(*btf.FuncProto)))
 			continue
 		}
 		if !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%T: %v\nwant: %s", c.fn, err, c.want)
 		}
 		if _, _, exts := kfuncExts("f", c.c.Type.(*btf.FuncProto)); exts == nil {
-			for _, proto := range []string{cProto("f", c.c.Type.(*btf.FuncProto)), reflect.TypeOf(c.fn).String()} {
+			for _, proto := range []string{ctype.Proto("f", c.c.Type.(*btf.FuncProto)), reflect.TypeOf(c.fn).String()} {
 				if !strings.Contains(err.Error(), proto) {
 					t.Errorf("the error does not show %s: %v", proto, err)
 				}

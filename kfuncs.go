@@ -8,6 +8,7 @@ import (
 
 	"github.com/cilium/ebpf/btf"
 
+	"github.com/skep-bpf/skep/internal/ctype"
 	"github.com/skep-bpf/skep/internal/lower"
 	"github.com/skep-bpf/skep/internal/program"
 	"github.com/skep-bpf/skep/internal/rt"
@@ -142,7 +143,7 @@ func (k *Kfuncs) describe(name string, declared *btf.Func) (*btf.Func, error) {
 	if f.proto != nil {
 		if err := sameProto(f.proto.Type.(*btf.FuncProto), proto); err != nil {
 			return nil, fmt.Errorf("kfunc %s: %w\n\tthe program declares: %s\n\tSetPrototype said:    %s", name, err,
-				cProto(name, proto), cProto(name, f.proto.Type.(*btf.FuncProto)))
+				ctype.Proto(name, proto), ctype.Proto(name, f.proto.Type.(*btf.FuncProto)))
 		}
 		return f.proto, nil
 	}
