@@ -37,17 +37,30 @@ func typeAt(t btf.Type, depth int) string {
 	case *btf.Void:
 		return "void"
 	case *btf.Pointer:
-		return strings.TrimSuffix(typeAt(t.Target, depth+1), " *") + " *"
+		target := typeAt(t.Target, depth+1)
+		if strings.HasSuffix(target, "*") {
+			return target + "*"
+		}
+		return target + " *"
 	case *btf.Const:
-		return "const " + typeAt(t.Type, depth+1)
+		return qualified("const", t.Type, depth)
 	case *btf.Volatile:
-		return "volatile " + typeAt(t.Type, depth+1)
+		return qualified("volatile", t.Type, depth)
 	case *btf.TypeTag:
 		return typeAt(t.Type, depth+1)
 	case *btf.Typedef:
 		return t.Name
 	}
 	return Kind(t)
+}
+
+// qualified writes a qualifier before the type it is of, or behind a pointer.
+func qualified(word string, t btf.Type, depth int) string {
+	s := typeAt(t, depth+1)
+	if strings.HasSuffix(s, "*") {
+		return s + " " + word
+	}
+	return word + " " + s
 }
 
 // Proto writes a prototype as C does.
