@@ -40,6 +40,7 @@ typedef _Bool bool;
 #define __msg(text) __tag("expect_msg=" __str(__COUNTER__) "=" text)
 #define __retval(v) __tag("retval=" #v)
 #define __description(text) __tag("description=" text)
+#define __auxiliary __tag("auxiliary") // no test of its own
 #define __log_level(n) __tag("log_level=" #n)
 #define __btf_path(file) __tag("btf_path=" file) // what CO-RE is resolved against, in this directory
 #define __flag(f) __tag("prog_flags=" #f)

@@ -3,7 +3,6 @@ package object
 import (
 	"bytes"
 	"debug/elf"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -20,17 +19,18 @@ type rawObject struct {
 	// padded are the program sections whose functions do not follow each other without gaps: there cilium/ebpf
 	// v0.22 counts instructions wrongly.
 	padded  map[string]bool
-	ignored []string // see soften
+	ignored []string          // see soften
+	renamed map[string]string // old names of sections by the new ones, see soften
 }
 
 // readELF checks the limits that keep later stages from using unbounded memory, and collects functions and externs.
 func readELF(data []byte, opt Options) (*rawObject, error) {
+	if err := checkImage(data); err != nil {
+		return nil, err
+	}
 	f, err := elf.NewFile(bytes.NewReader(data))
 	if err != nil {
 		return nil, headerError(data, err)
-	}
-	if f.Class != elf.ELFCLASS64 {
-		return nil, fmt.Errorf("ELF class %v: BPF objects are 64-bit", f.Class)
 	}
 	if f.Type != elf.ET_REL {
 		return nil, fmt.Errorf("ELF type %v: not a relocatable object", f.Type)
@@ -46,9 +46,11 @@ func readELF(data []byte, opt Options) (*rawObject, error) {
 		return nil, fmt.Errorf("symbols: %w", err)
 	}
 	raw := &rawObject{padded: map[string]bool{}}
+	bySection, relocated := functionSymbols(symbols), relocations(f)
 	for i, sec := range f.Sections {
 		if sec.Type == elf.SHT_PROGBITS && sec.Flags&elf.SHF_EXECINSTR != 0 && sec.Size > 0 {
-			if err := raw.addSection(f, elf.SectionIndex(i), symbols); err != nil {
+			index := elf.SectionIndex(i)
+			if err := raw.addSection(f, sec, bySection[index], relocated[index]); err != nil {
 				return nil, fmt.Errorf("section %s: %w", sec.Name, err)
 			}
 		}
@@ -64,6 +66,9 @@ func readELF(data []byte, opt Options) (*rawObject, error) {
 func checkSections(f *elf.File, opt Options) error {
 	zeroed := uint64(0)
 	for _, sec := range f.Sections {
+		if strings.HasPrefix(sec.Name, ".addr_space.") {
+			return fmt.Errorf("section %s: data of an arena; arenas are not supported yet", sec.Name)
+		}
 		if sec.Flags&elf.SHF_COMPRESSED != 0 && !strings.HasPrefix(sec.Name, ".debug") {
 			return fmt.Errorf("section %s: compressed", sec.Name)
 		}
@@ -77,19 +82,26 @@ func checkSections(f *elf.File, opt Options) error {
 	return nil
 }
 
+// functionSymbols returns the symbols of functions by section.
+func functionSymbols(symbols []elf.Symbol) map[elf.SectionIndex][]elf.Symbol {
+	out := map[elf.SectionIndex][]elf.Symbol{}
+	for _, s := range symbols {
+		if s.Name != "" && isFunction(s) {
+			out[s.Section] = append(out[s.Section], s)
+		}
+	}
+	return out
+}
+
 // addSection collects the functions of one program section.
-func (raw *rawObject) addSection(f *elf.File, index elf.SectionIndex, symbols []elf.Symbol) error {
-	sec := f.Sections[index]
+func (raw *rawObject) addSection(f *elf.File, sec *elf.Section, symbols []elf.Symbol, relocated map[uint64]bool) error {
 	code, err := sec.Data()
 	if err != nil {
 		return err
 	}
-	relocated := relocations(f, index)
 	byOffset := map[uint64]elf.Symbol{} // of two symbols at one place the later one counts, as cilium has it
 	for _, s := range symbols {
-		if s.Section == index && s.Name != "" && isFunction(s) {
-			byOffset[s.Value] = s
-		}
+		byOffset[s.Value] = s
 	}
 	syms := make([]elf.Symbol, 0, len(byOffset))
 	for _, s := range byOffset {
@@ -100,6 +112,9 @@ func (raw *rawObject) addSection(f *elf.File, index elf.SectionIndex, symbols []
 	for _, s := range syms {
 		if s.Value > uint64(len(code)) || s.Size > uint64(len(code))-s.Value {
 			return fmt.Errorf("function %s: [%d, +%d) lies outside of %d bytes", s.Name, s.Value, s.Size, len(code))
+		}
+		if s.Value < next {
+			return fmt.Errorf("function %s at offset %d overlaps the one before it", s.Name, s.Value)
 		}
 		insns, err := isa.Decode(code[s.Value:s.Value+s.Size], f.ByteOrder)
 		if err != nil {
@@ -141,22 +156,26 @@ func function(s elf.Symbol, section string, insns []isa.Insn, relocated map[uint
 	return fn
 }
 
-// relocations returns the offsets in a section that relocations patch.
-func relocations(f *elf.File, index elf.SectionIndex) map[uint64]bool {
-	offsets := map[uint64]bool{}
+// relocations returns, for each section, the offsets in it that relocations patch.
+func relocations(f *elf.File) map[elf.SectionIndex]map[uint64]bool {
+	out := map[elf.SectionIndex]map[uint64]bool{}
 	for _, sec := range f.Sections {
-		if sec.Type != elf.SHT_REL || elf.SectionIndex(sec.Info) != index {
+		if sec.Type != elf.SHT_REL {
 			continue
 		}
 		data, err := sec.Data()
 		if err != nil {
 			continue // cilium's reader reports it
 		}
+		index := elf.SectionIndex(sec.Info)
+		if out[index] == nil {
+			out[index] = map[uint64]bool{}
+		}
 		for ; len(data) >= 16; data = data[16:] {
-			offsets[f.ByteOrder.Uint64(data)] = true
+			out[index][f.ByteOrder.Uint64(data)] = true
 		}
 	}
-	return offsets
+	return out
 }
 
 // checkFlattened bounds the work of linking: each program gets a copy of every function that it reaches, so that a
@@ -177,17 +196,12 @@ func (raw *rawObject) checkFlattened() error {
 
 // headerError says where a file ends that is too short for its own headers; debug/elf says no more than EOF.
 func headerError(data []byte, err error) error {
-	const headerSize, tableAt = 64, 40
 	switch {
 	case !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF):
 		return err
-	case len(data) < headerSize:
-		return fmt.Errorf("the ELF header ends at offset %d, the file at %d: %w", headerSize, len(data), io.ErrUnexpectedEOF)
+	case len(data) < elfHeader:
+		return fmt.Errorf("the ELF header ends at offset %d, the file at %d: %w", elfHeader, len(data), io.ErrUnexpectedEOF)
 	}
-	order := binary.ByteOrder(binary.LittleEndian)
-	if elf.Data(data[elf.EI_DATA]) == elf.ELFDATA2MSB {
-		order = binary.BigEndian
-	}
-	table := order.Uint64(data[tableAt:])
+	table := byteOrder(data).Uint64(data[elfShoff:])
 	return fmt.Errorf("the section headers at offset %d are not whole, the file ends at %d: %w", table, len(data), io.ErrUnexpectedEOF)
 }

@@ -170,6 +170,56 @@ func TestGlobals(t *testing.T) {
 	}
 }
 
+// TestSections: sections .bss.NAME are maps of their own, with their names everywhere.
+func TestSections(t *testing.T) {
+	o := load(t, "private.o")
+	p := build(t, o, "sections", program.Options{})
+	var got []string
+	for _, m := range p.Maps {
+		ds, ok := m.Value.(*btf.Datasec)
+		if !ok || ds.Name != m.Name || o.Spec.Maps[m.Name].Name != m.Name || ds.Size != m.ValueSize {
+			t.Errorf("map %s: %+v", m.Name, m)
+		}
+		got = append(got, m.Name)
+	}
+	slices.Sort(got)
+	if diff := cmp.Diff([]string{".bss", ".bss.one", ".bss.two", ".data.set"}, got); diff != "" {
+		t.Error(diff)
+	}
+	for name := range o.Spec.Maps {
+		if strings.HasPrefix(name, ".data.bss") {
+			t.Errorf("map %s", name)
+		}
+	}
+	if v := o.Spec.Variables["one"]; v == nil || v.SectionName != ".bss.one" || v.Size() != 16 || v.Type == nil {
+		t.Errorf("variable: %+v", v)
+	}
+	for _, section := range []string{".bss.one", ".data.bss.one"} {
+		data, err := program.SectionData(o.Spec, section)
+		if ok := section == ".bss.one"; ok != (err == nil) || ok && len(data) != 16 {
+			t.Errorf("%s: %x, %v", section, data, err)
+		}
+	}
+}
+
+// TestKernelVariables: one with a type is like one without. Only the program that needs it is refused.
+func TestKernelVariables(t *testing.T) {
+	o := load(t, "private.o")
+	want := []object.Extern{{Name: "weak_variable", Kind: object.ExternKsym, Weak: true}, {Name: "typed_variable", Kind: object.ExternKsym}}
+	if diff := cmp.Diff(want, o.Externs); diff != "" {
+		t.Error(diff)
+	}
+	p := build(t, o, "weak_is_null", program.Options{})
+	i := slices.IndexFunc(p.Insns, isa.Insn.IsLdImm64)
+	if i < 0 || p.Insns[i].Src != 0 || isa.Imm64(p.Insns[i], p.Insns[i+1]) != 0 {
+		t.Errorf("the address of a weak variable: %+v", p.Insns)
+	}
+	_, err := program.FromSpec(o.Spec, "needs_variable", program.Options{})
+	if err == nil || !strings.Contains(err.Error(), "kernel variable typed_variable: there are no kernel variables") {
+		t.Error(err)
+	}
+}
+
 func TestCORE(t *testing.T) {
 	target, err := btf.LoadSpec("../../testdata/core_target.o")
 	if err != nil {
@@ -282,6 +332,9 @@ func TestFixturesInKernel(t *testing.T) {
 			opt.KernelTypes = target
 		}
 		for _, name := range o.Programs() {
+			if slices.Contains(o.Tags(name), "comment:test_auxiliary") {
+				continue
+			}
 			p := build(t, o, name, opt)
 			if len(p.Kfuncs) > 0 || slices.ContainsFunc(p.Insns, func(in isa.Insn) bool { return in.Src == isa.R11 || in.Dst == isa.R11 }) {
 				continue
@@ -320,7 +373,7 @@ func runInKernel(t *testing.T, file string, p *program.Program, want string) {
 		return
 	}
 	defer k.Close()
-	if file == "globals.o" && p.Name == "use" {
+	if slices.ContainsFunc(p.Maps, func(m program.Map) bool { return strings.HasPrefix(m.Name, ".data") }) {
 		return // its .data has initial values that only a collection sets
 	}
 	out, err := k.Run(kernel.RunInput{Data: make([]byte, 64)})

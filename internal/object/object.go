@@ -100,13 +100,14 @@ func Load(r io.ReaderAt, opt Options) (o *Object, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("object: %w", err)
 	}
-	if err := raw.soften(data); err != nil {
+	if data, err = raw.soften(data); err != nil {
 		return nil, fmt.Errorf("object: %w", err)
 	}
 	spec, err := ebpf.LoadCollectionSpecFromReader(bytes.NewReader(data))
 	if err != nil {
 		return nil, fmt.Errorf("object: %w", err)
 	}
+	raw.restore(spec)
 	o = &Object{Spec: spec, Functions: raw.functions, Ignored: raw.ignored}
 	o.byName = make(map[string]int, len(o.Functions))
 	for i := range o.Functions {
