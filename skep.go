@@ -71,6 +71,9 @@ type Options struct {
 	Env Env
 	// GlobalStackArgs permits global functions with more than five parameters, which the kernel refuses.
 	GlobalStackArgs bool
+	// Arch is the machine (a GOARCH) whose registers the contexts of kprobe and perf event programs hold, amd64 or arm64; the
+	// host's if it is empty.
+	Arch string
 	// JIT asks for the verdict of a kernel whose compiler cannot pass stack arguments, or that has none.
 	JIT verifier.JITSupport
 	// MapReplacements are maps to use instead of making new ones. Type, sizes and flags must be those of the spec. The

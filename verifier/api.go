@@ -42,6 +42,9 @@ type Options struct {
 	CPUs int
 	// GlobalStackArgs permits global functions with more than five parameters, which the kernel refuses.
 	GlobalStackArgs bool
+	// Arch is the machine (a GOARCH) whose registers are in the contexts of kprobe and perf event programs: arm64, or
+	// amd64 for anything else.
+	Arch string
 	// JIT says what the machine that is to run the program can do with stack arguments.
 	JIT JITSupport
 	// CheckpointEvery puts a checkpoint at every instruction (BPF_F_TEST_STATE_FREQ is a program flag and does the

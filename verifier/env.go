@@ -9,11 +9,13 @@ import (
 
 	"github.com/skep-bpf/skep/internal/isa"
 	"github.com/skep-bpf/skep/internal/program"
+	"github.com/skep-bpf/skep/internal/progtype"
 )
 
 // env is one verification.
 type env struct {
 	prog      *program.Program
+	ctx       progtype.Context
 	opt       Options
 	log       logger
 	note      string // a remark that goes in front of the next rejection's message
@@ -95,7 +97,7 @@ type funcInfo struct {
 // Verify proves p safe under opt, or rejects it with an *Error. It does not change p, and it never panics: an internal
 // contradiction is a rejection with CodeInternal.
 func Verify(p *program.Program, opt Options) (res *Result, err error) {
-	e := &env{prog: p, opt: opt}
+	e := &env{prog: p, opt: opt, ctx: progtype.Of(p.Type, p.AttachType, opt.Arch)}
 	start := time.Now()
 	e.log.level = opt.LogLevel
 	e.log.limit = opt.LogLimit
@@ -130,12 +132,6 @@ func (e *env) verify() error {
 	return nil
 }
 
-// supportedTypes are the program types whose contexts and rules this verifier knows.
-var supportedTypes = map[ebpf.ProgramType]bool{
-	ebpf.SocketFilter: true, ebpf.SchedCLS: true, ebpf.SchedACT: true, ebpf.XDP: true, ebpf.CGroupSKB: true,
-	ebpf.RawTracepoint: true, ebpf.Syscall: true,
-}
-
 func (e *env) checkProgram() error {
 	p := e.prog
 	n := len(p.Insns)
@@ -150,8 +146,11 @@ func (e *env) checkProgram() error {
 		return e.reject(CodeTooComplex, "too many subprograms")
 	case p.Type == ebpf.Extension && p.Funcs[0].Params() > isa.MaxRegArgs:
 		return e.reject(CodeStackArgs, "freplace programs with >%d args not supported yet", isa.MaxRegArgs)
-	case !supportedTypes[p.Type]:
+	case !e.ctx.Known():
 		return e.unsupported("programs of type %v", p.Type)
+	}
+	if err := e.checkType(); err != nil {
+		return err
 	}
 	for i := 1; i < len(p.Funcs); i++ {
 		if p.Funcs[i].Start != p.Funcs[i-1].End || p.Funcs[i].Start >= p.Funcs[i].End {
@@ -172,6 +171,21 @@ func (e *env) checkProgram() error {
 		}
 		return ""
 	}}
+	return nil
+}
+
+// checkType checks what a program says of itself against its type.
+func (e *env) checkType() error {
+	p := e.prog
+	sleepable := p.Flags&flagSleepable != 0
+	switch {
+	case !progtype.AttachOK(p.Type, p.AttachType):
+		return e.reject(CodeCall, "programs of type %v cannot have the expected attach type %v", p.Type, p.AttachType)
+	case progtype.MustSleep(p.Type) && !sleepable:
+		return e.reject(CodeCall, "Syscall programs can only be sleepable")
+	case sleepable && !progtype.MaySleep(p.Type, p.AttachType):
+		return e.reject(CodeCall, "Only fentry/fexit/fmod_ret, lsm, iter, uprobe, and struct_ops programs can be sleepable")
+	}
 	return nil
 }
 

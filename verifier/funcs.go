@@ -1,7 +1,6 @@
 package verifier
 
 import (
-	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/btf"
 
 	"github.com/skep-bpf/skep/internal/isa"
@@ -106,7 +105,11 @@ func (e *env) readArg(f, i int, t btf.Type, tags []string) (argInfo, error) {
 		return argInfo{kind: argScalar}, nil
 	case !isPtr:
 		return argInfo{}, e.reject(CodeBTF, "Arg#%d type %s in %s() is not supported yet.", i, kindName(u), fn.Name)
-	case ctx || e.isCtxType(ptr):
+	case ctx && nonnull, nonnull && e.isCtxType(ptr):
+		return argInfo{}, e.reject(CodeBTF, "arg#%d has invalid combination of tags", i)
+	case ctx:
+		return argInfo{kind: argCtx}, e.checkCtxTag(i, ptr)
+	case e.isCtxType(ptr):
 		return argInfo{kind: argCtx}, nil
 	case !fn.Global:
 		return argInfo{}, e.reject(CodeBTF, "arg#%d of static function", i)
@@ -120,32 +123,6 @@ func (e *env) readArg(f, i int, t btf.Type, tags []string) (argInfo, error) {
 		return argInfo{}, e.reject(CodeBTF, "arg#%d reference type('%s %s') size cannot be determined: -22", i, kindName(target), target.TypeName())
 	}
 	return argInfo{kind: argMem, size: size, nullable: !nonnull}, nil
-}
-
-// isCtxType reports whether p points to the context structure of the program's type (btf_is_prog_ctx_type).
-func (e *env) isCtxType(p *btf.Pointer) bool {
-	name := progtype.CtxName(e.prog.Type)
-	if name == "" {
-		return false
-	}
-	t := p.Target
-	for range maxTypeChain {
-		switch x := t.(type) {
-		case *btf.Struct:
-			return x.Name == name
-		case *btf.Fwd:
-			return x.Name == name
-		case *btf.Typedef:
-			t = x.Type
-		case *btf.Const:
-			t = x.Type
-		case *btf.Volatile:
-			t = x.Type
-		default:
-			return false
-		}
-	}
-	return false
 }
 
 // kindName is the kernel's name of a type's kind (btf_type_str).
@@ -455,12 +432,9 @@ func (e *env) checkReturn(op isa.Reg, name string) error {
 		}
 		return nil
 	}
-	lo, hi := int64(0), int64(1)
-	switch {
-	case e.prog.Type != ebpf.CGroupSKB:
+	lo, hi, limited := progtype.ReturnRange(e.prog.Type, e.prog.AttachType)
+	if !limited {
 		return nil
-	case e.prog.AttachType == ebpf.AttachCGroupInetEgress:
-		hi = 3
 	}
 	if r.typ != scalarValue {
 		return e.reject(CodeReturn, "At program exit the register %s is not a known value (%s)", name, r.typ)
@@ -491,9 +465,7 @@ func boundsText(s *scalar.Scalar) string {
 // checkLdAbs checks the legacy packet loads, which take the context from r6 and return from the function where the
 // packet is too short (check_ld_abs).
 func (e *env) checkLdAbs(in isa.Insn) error {
-	switch e.prog.Type {
-	case ebpf.SocketFilter, ebpf.SchedCLS, ebpf.SchedACT:
-	default:
+	if !progtype.LegacyLoads(e.prog.Type) {
 		return e.reject(CodeBadInsn, "BPF_LD_[ABS|IND] instructions not allowed for this program type")
 	}
 	if in.Dst != 0 || in.Off != 0 || in.Size() == isa.SizeDW || in.Mode() == isa.ModeABS && in.Src != 0 {

@@ -24,7 +24,7 @@ func (e *env) checkHelperArg(i int, m *callMeta) error {
 	if a.Kind == ArgAnything {
 		return nil
 	}
-	if r.typ.isPacket() && (!m.proto.PktAccess || !progtype.HelperPacketAccess(e.prog.Type)) {
+	if r.typ.isPacket() && !progtype.HelperPacketAccess(e.prog.Type, m.proto.PktAccess) {
 		return e.reject(CodePermission, "helper access to the packet is not allowed")
 	}
 	null := r.isNull() && a.OrNull
@@ -243,7 +243,7 @@ func (e *env) useMem(op, size int, kind accessKind, zeroOK, raw bool, m *callMet
 		return nil
 	case b == ptrToBTF && kind == accessRead:
 		return e.checkStruct(op, off, size, accessRead)
-	case b == ptrToCtx && !progtype.HasFixedCtx(e.prog.Type):
+	case b == ptrToCtx && e.ctx.Plain():
 		if size == 0 && zeroOK {
 			return nil
 		}
@@ -259,18 +259,6 @@ func (e *env) useMem(op, size int, kind accessKind, zeroOK, raw bool, m *callMet
 		return nil
 	}
 	return e.reject(CodeType, "%s type=%s expected=fp", operandName(op), r.typ)
-}
-
-// checkCtxBytes checks a context that is plain memory, passed as such.
-func (e *env) checkCtxBytes(op, size int, kind accessKind) error {
-	if err := e.fixedOff(op, false); err != nil {
-		return err
-	}
-	if !progtype.CtxAccess(e.prog.Type, e.prog.AttachType, size-1, 1, kind == accessWrite, false).OK {
-		return e.reject(CodePermission, "invalid bpf_context access off=%d size=1", size-1)
-	}
-	e.maxCtx = max(e.maxCtx, size)
-	return nil
 }
 
 // sizeArg checks a length in operand op for the memory in operand memOp (check_mem_size_reg).

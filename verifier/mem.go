@@ -184,6 +184,10 @@ func (e *env) checkRegion(op, off, size int, kind accessKind) error {
 			return e.reject(CodePermission, "cannot write into packet")
 		}
 		return e.inPacket(op, off, size, false)
+	case r.typ == ptrToFlowKeys:
+		return e.checkFlowKeys(off, size)
+	case r.typ == ptrToTPBuffer:
+		return e.checkTPBuffer(op, off, size)
 	case r.typ.isSock():
 		if kind == accessWrite {
 			return e.reject(CodePermission, "%s cannot write into %s", operandName(op), r.typ)
@@ -287,35 +291,6 @@ func (e *env) fixedOff(op int, offOK bool) error {
 	return nil
 }
 
-func (e *env) checkCtx(op, off, size int, kind accessKind) error {
-	if err := e.fixedOff(op, false); err != nil {
-		return err
-	}
-	if !progtype.CtxAccess(e.prog.Type, e.prog.AttachType, off, size, kind == accessWrite, e.prog.Insns[e.insn].Mode() == isa.ModeMEMSX).OK {
-		err := e.reject(CodePermission, "invalid bpf_context access off=%d size=%d", off, size)
-		e.printLine(e.insn, "; ")
-		return err
-	}
-	e.maxCtx = max(e.maxCtx, off+size)
-	return nil
-}
-
-// loadCtx gives d what a context field holds: a number, or one of the pointers a context has.
-func (e *env) loadCtx(d *reg, off, size int) {
-	switch progtype.CtxAccess(e.prog.Type, e.prog.AttachType, off, size, false, false).Field {
-	case progtype.FieldPacket:
-		setPtr(d, ptrToPacket)
-	case progtype.FieldPacketMeta:
-		setPtr(d, ptrToPacketMeta)
-	case progtype.FieldPacketEnd:
-		setPtr(d, ptrToPacketEnd)
-	case progtype.FieldSockOrNull:
-		setPtr(d, ptrToSockCommon|maybeNull)
-		e.idGen++
-		d.id = e.idGen
-	}
-}
-
 func (e *env) checkSock(op, off, size int) error {
 	r := &e.st.fr().regs[op]
 	if r.Smin < 0 {
@@ -416,7 +391,7 @@ const flagStrictAlignment = 1 << 0 // BPF_F_STRICT_ALIGNMENT
 
 var alignNames = map[regType]string{
 	ptrToMapValue: "value ", ptrToCtx: "context ", ptrToStack: "stack ", ptrToSocket: "sock ",
-	ptrToSockCommon: "sock_common ", ptrToTCPSock: "tcp_sock ",
+	ptrToSockCommon: "sock_common ", ptrToTCPSock: "tcp_sock ", ptrToFlowKeys: "flow keys ",
 }
 
 // checkAtomic checks read-modify-write instructions, load-acquire and store-release.
@@ -446,7 +421,7 @@ func validAtomicOp(imm int32) bool {
 // atomicPtr rejects memory that atomics may not touch (atomic_ptr_type_ok).
 func (e *env) atomicPtr(r isa.Reg, what string) error {
 	t := e.st.fr().regs[r].typ
-	if t == ptrToCtx || t.isPacket() || t.isSock() {
+	if t.noAtomics() {
 		return e.reject(CodePermission, "BPF_ATOMIC %s R%d %s is not allowed", what, r, t)
 	}
 	return nil
@@ -514,7 +489,7 @@ func (e *env) checkLoadAcquire(in isa.Insn) error {
 	if err := e.checkMem(int(in.Src), int(in.Off), in.Bytes(), accessRead, int(in.Dst), false, true); err != nil {
 		return err
 	}
-	if typ == ptrToCtx || typ.isPacket() || typ.isSock() {
+	if typ.noAtomics() {
 		return e.reject(CodePermission, "BPF_ATOMIC loads from R%d %s is not allowed", in.Src, typ)
 	}
 	return e.notePtr(typ, false)
@@ -525,7 +500,7 @@ func (e *env) checkStoreRelease(in isa.Insn) error {
 	if err != nil {
 		return err
 	}
-	if typ == ptrToCtx || typ.isPacket() || typ.isSock() {
+	if typ.noAtomics() {
 		return e.reject(CodePermission, "BPF_ATOMIC stores into R%d %s is not allowed", in.Dst, typ)
 	}
 	return e.notePtr(typ, false)

@@ -63,7 +63,7 @@ func TestProgramShape(t *testing.T) {
 		"too many functions": {func(p *program.Program) {
 			p.Funcs = append(make([]program.Func, isa.MaxSubprogs), program.Func{End: 2})
 		}, verifier.CodeTooComplex, "too many subprograms"},
-		"program type": {func(p *program.Program) { p.Type = ebpf.Kprobe }, verifier.CodeUnsupported, "programs of type Kprobe"},
+		"program type": {func(p *program.Program) { p.Type = ebpf.LircMode2 }, verifier.CodeUnsupported, "programs of type LircMode2"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := source(t, ok)

@@ -121,7 +121,7 @@ func (e *env) writeStackFixed(fr *frame, off, size, value int) error {
 		}
 	case r == nil && off%8 == 0 && isImm:
 		fr.spill(spi, &reg{Scalar: scalar.Imm(imm), typ: scalarValue, precise: e.opt.ExactStates}, size)
-	case r != nil && r.isPointer():
+	case r != nil && r.isPointer() && r.typ.spillable():
 		if size != 8 {
 			e.printLine(e.insn, "; ")
 			return e.reject(CodeType, "invalid size of register spill")

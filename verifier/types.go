@@ -22,6 +22,8 @@ const (
 	ptrToMem
 	ptrToFunc
 	ptrToMapKey
+	ptrToFlowKeys
+	ptrToTPBuffer
 
 	baseMask regType = 0xff
 )
@@ -51,6 +53,8 @@ var typeNames = [...]string{
 	ptrToMem:        "mem",
 	ptrToFunc:       "func",
 	ptrToMapKey:     "map_key",
+	ptrToFlowKeys:   "flow_keys",
+	ptrToTPBuffer:   "tp_buffer",
 }
 
 func (t regType) base() regType { return t & baseMask }
@@ -64,6 +68,14 @@ func (t regType) isPacket() bool { return t == ptrToPacket || t == ptrToPacketMe
 func (t regType) isSock() bool {
 	return t == ptrToSocket || t == ptrToSockCommon || t == ptrToTCPSock
 }
+
+// noAtomics reports whether atomics may not touch what t points to (atomic_ptr_type_ok).
+func (t regType) noAtomics() bool {
+	return t == ptrToCtx || t == ptrToFlowKeys || t.isPacket() || t.isSock()
+}
+
+// spillable reports whether a slot of the stack keeps t: others are bytes there (is_spillable_regtype).
+func (t regType) spillable() bool { return t != ptrToTPBuffer }
 
 // isMapPointer reports whether the log shows a map's figures for t.
 func (t regType) isMapPointer() bool {
@@ -104,7 +116,7 @@ func (t regType) ptrKind() PtrKind {
 		return PtrMapValue
 	case ptrToPacket, ptrToPacketMeta:
 		return PtrPacket
-	case ptrToMem, ptrToMapKey, ptrToSocket, ptrToSockCommon, ptrToTCPSock:
+	case ptrToMem, ptrToMapKey, ptrToSocket, ptrToSockCommon, ptrToTCPSock, ptrToFlowKeys, ptrToTPBuffer:
 		return PtrMem
 	case ptrToBTF:
 		if t&untrusted != 0 {

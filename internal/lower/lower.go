@@ -8,6 +8,7 @@ import (
 	"github.com/skep-bpf/skep/internal/ir"
 	"github.com/skep-bpf/skep/internal/isa"
 	"github.com/skep-bpf/skep/internal/program"
+	"github.com/skep-bpf/skep/internal/progtype"
 	"github.com/skep-bpf/skep/internal/rt"
 	"github.com/skep-bpf/skep/verifier"
 )
@@ -20,6 +21,10 @@ var ErrNoRuntime = fmt.Errorf("known to the verifier, but without a runtime yet:
 func Lower(p *program.Program, res *verifier.Result, env *Env) (*ir.Program, error) {
 	if len(p.Insns) == 0 || len(p.Funcs) == 0 {
 		return nil, fmt.Errorf("program %s: no instructions", p.Name)
+	}
+	if !progtype.HasRuntime(p.Type) {
+		// Nothing lays out such a context as the code would read it, so no code is made, whoever asks for it.
+		return nil, fmt.Errorf("program %s: program type %v: %w", p.Name, p.Type, ErrNoRuntime)
 	}
 	if len(env.Maps) < len(p.Maps) || len(env.Kfuncs) < len(p.Kfuncs) {
 		return nil, fmt.Errorf("internal error: program %s: %d of %d maps and %d of %d kfuncs bound", p.Name,

@@ -1,0 +1,75 @@
+package skep_test
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/asm"
+
+	"github.com/skep-bpf/skep"
+)
+
+// verifiedOnly are the program types that have no runtime, each with an access that its context permits and the attach
+// type that it needs.
+var verifiedOnly = []struct {
+	typ    ebpf.ProgramType
+	attach ebpf.AttachType
+	off    int16
+	size   asm.Size
+}{
+	{ebpf.Kprobe, 0, 112, asm.DWord},
+	{ebpf.TracePoint, 0, 16, asm.Word},
+	{ebpf.PerfEvent, 0, 168, asm.DWord},
+	{ebpf.RawTracepointWritable, 0, 0, asm.DWord},
+	{ebpf.CGroupSock, 0, 4, asm.Word},
+	{ebpf.CGroupSockAddr, ebpf.AttachCGroupInet4Connect, 4, asm.Word},
+	{ebpf.CGroupSockopt, ebpf.AttachCGroupGetsockopt, 36, asm.Word},
+	{ebpf.CGroupSysctl, 0, 0, asm.Word},
+	{ebpf.CGroupDevice, 0, 4, asm.Word},
+	{ebpf.SockOps, 0, 0, asm.Word},
+	{ebpf.SkSKB, 0, 76, asm.Word},
+	{ebpf.SkMsg, 0, 0, asm.DWord},
+	{ebpf.SkLookup, ebpf.AttachSkLookup, 8, asm.Word},
+	{ebpf.SkReuseport, 0, 40, asm.DWord},
+	{ebpf.FlowDissector, 0, 144, asm.DWord},
+	{ebpf.LWTIn, 0, 76, asm.Word},
+	{ebpf.LWTOut, 0, 76, asm.Word},
+	{ebpf.LWTXmit, 0, 76, asm.Word},
+	{ebpf.LWTSeg6Local, 0, 76, asm.Word},
+}
+
+// TestVerifiedOnly: a program of a type without a runtime is proven, and not made, by whatever way one asks for it: its
+// context would not be what the code reads.
+func TestVerifiedOnly(t *testing.T) {
+	for _, c := range verifiedOnly {
+		t.Run(c.typ.String(), func(t *testing.T) {
+			spec := &ebpf.ProgramSpec{Name: "prog", Type: c.typ, AttachType: c.attach, License: "GPL", Instructions: asm.Instructions{
+				asm.LoadMem(asm.R2, asm.R1, c.off, c.size), asm.Mov.Imm(asm.R0, 1), asm.Return(),
+			}}
+			coll := &ebpf.CollectionSpec{Programs: map[string]*ebpf.ProgramSpec{"prog": spec}}
+			if _, err := skep.Verify(coll, "prog", skep.Options{Arch: "amd64"}); err != nil {
+				t.Fatalf("verify: %v", err)
+			}
+			refused := func(what string, err error) {
+				t.Helper()
+				if !errors.Is(err, ebpf.ErrNotSupported) || !strings.Contains(err.Error(), "program type "+c.typ.String()+": known to the verifier, but without a runtime yet") {
+					t.Errorf("%s: %v", what, err)
+				}
+			}
+			for name, opts := range map[string]skep.Options{
+				"compiler": {Engine: skep.EngineJIT}, "interpreter": {Engine: skep.EngineInterpreter}, "unverified": skep.Options{}.Unverified(),
+			} {
+				_, err := skep.NewProgramWithOptions(spec, opts)
+				refused(name, err)
+			}
+			_, err := skep.NewCollection(coll)
+			refused("collection", err)
+			var objs struct {
+				Prog *skep.Program `ebpf:"prog"`
+			}
+			refused("assign", skep.LoadAndAssign(coll, &objs))
+		})
+	}
+}
