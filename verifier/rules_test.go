@@ -64,6 +64,12 @@ func TestProgramShape(t *testing.T) {
 			p.Funcs = append(make([]program.Func, isa.MaxSubprogs), program.Func{End: 2})
 		}, verifier.CodeTooComplex, "too many subprograms"},
 		"program type": {func(p *program.Program) { p.Type = ebpf.LircMode2 }, verifier.CodeUnsupported, "programs of type LircMode2"},
+		"attach type": {func(p *program.Program) { p.Type, p.AttachType = ebpf.CGroupSockopt, ebpf.AttachSkLookup }, verifier.CodeCall,
+			"programs of type CGroupSockopt cannot have the expected attach type SkLookup"},
+		"sleepable socket filter": {func(p *program.Program) { p.Flags = 1 << 4 }, verifier.CodeCall, "Only fentry/fexit/fmod_ret, lsm, iter"},
+		"sleepable uprobe":        {func(p *program.Program) { p.Type, p.Flags = ebpf.Kprobe, 1<<4 }, "", ""},
+		"syscall":                 {func(p *program.Program) { p.Type, p.Flags = ebpf.Syscall, 1<<4 }, "", ""},
+		"syscall, not sleepable":  {func(p *program.Program) { p.Type = ebpf.Syscall }, verifier.CodeCall, "Syscall programs can only be sleepable"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := source(t, ok)
