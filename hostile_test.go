@@ -259,7 +259,7 @@ func TestOddContexts(t *testing.T) {
 func TestStaleContext(t *testing.T) {
 	eachEngine(t, func(t *testing.T, e skep.Engine) {
 		load := func(name string, insns ...asm.Instruction) *skep.Program {
-			p, err := skep.NewProgramWithOptions(&ebpf.ProgramSpec{Name: name, Type: ebpf.Syscall, Flags: 1 << 4, License: "GPL", Instructions: insns}, skep.Options{Engine: e})
+			p, err := skep.NewProgramWithOptions(&ebpf.ProgramSpec{Name: name, Type: ebpf.RawTracepoint, License: "GPL", Instructions: insns}, skep.Options{Engine: e})
 			if err != nil {
 				t.Fatalf("%+v", err)
 			}
@@ -271,7 +271,7 @@ func TestStaleContext(t *testing.T) {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { arr.Close() })
-		look := load("look", asm.LoadMem(asm.R0, asm.R1, 4096, asm.Word), asm.Return())
+		look := load("look", asm.LoadMem(asm.R0, asm.R1, 88, asm.Word), asm.Return())
 		progs := asm.LoadMapPtr(asm.R2, 0)
 		if err := progs.AssociateMap(arr); err != nil {
 			t.Fatal(err)
@@ -280,7 +280,7 @@ func TestStaleContext(t *testing.T) {
 		if err := arr.Put(uint32(0), look); err != nil {
 			t.Fatal(err)
 		}
-		secret := make([]byte, 8192)
+		secret := make([]byte, 96)
 		for i := range secret {
 			secret[i] = 0xee
 		}

@@ -1,9 +1,8 @@
 package verifier
 
 import (
-	"github.com/cilium/ebpf"
-
 	"github.com/skep-bpf/skep/internal/isa"
+	"github.com/skep-bpf/skep/internal/progtype"
 )
 
 // This file bounds the BPF stack over all chains of calls (check_max_stack_depth). Stack arguments do not count.
@@ -15,7 +14,7 @@ func roundDepth(d int) int { return (d + 15) &^ 15 }
 const maxTailCallDepth = 256
 
 func (e *env) checkDepth() error {
-	private := e.prog.Type == ebpf.RawTracepoint // its functions have stacks of their own in the kernel's JIT
+	private := progtype.PrivateStack(e.prog.Type)
 	for i := range e.funcs {
 		if e.funcs[i].tailCall {
 			private = false

@@ -122,7 +122,7 @@ func (e *env) verify() error {
 		return err
 	}
 	for _, step := range []func() error{
-		e.checkJumps, e.checkInsns, e.resolveFuncs, e.checkMaps, e.checkCFG, e.findLive, e.checkMain, e.checkGlobals,
+		e.checkJumps, e.checkInsns, e.resolveFuncs, e.checkMaps, e.checkCFG, e.checkSleepable, e.findLive, e.checkMain, e.checkGlobals,
 		e.checkDepth, e.checkStackArgs,
 	} {
 		if err := step(); err != nil {
@@ -148,9 +148,8 @@ func (e *env) checkProgram() error {
 		return e.reject(CodeStackArgs, "freplace programs with >%d args not supported yet", isa.MaxRegArgs)
 	case !e.ctx.Known():
 		return e.unsupported("programs of type %v", p.Type)
-	}
-	if err := e.checkType(); err != nil {
-		return err
+	case !progtype.AttachOK(p.Type, p.AttachType):
+		return e.reject(CodeCall, "programs of type %v cannot have the expected attach type %v", p.Type, p.AttachType)
 	}
 	for i := 1; i < len(p.Funcs); i++ {
 		if p.Funcs[i].Start != p.Funcs[i-1].End || p.Funcs[i].Start >= p.Funcs[i].End {
@@ -174,13 +173,11 @@ func (e *env) checkProgram() error {
 	return nil
 }
 
-// checkType checks what a program says of itself against its type.
-func (e *env) checkType() error {
+// checkSleepable checks whether programs of the type may sleep, or have to (check_attach_btf_id).
+func (e *env) checkSleepable() error {
+	e.insn = -1
 	p := e.prog
-	sleepable := p.Flags&flagSleepable != 0
-	switch {
-	case !progtype.AttachOK(p.Type, p.AttachType):
-		return e.reject(CodeCall, "programs of type %v cannot have the expected attach type %v", p.Type, p.AttachType)
+	switch sleepable := p.Flags&flagSleepable != 0; {
 	case progtype.MustSleep(p.Type) && !sleepable:
 		return e.reject(CodeCall, "Syscall programs can only be sleepable")
 	case sleepable && !progtype.MaySleep(p.Type, p.AttachType):

@@ -17,6 +17,14 @@ var knownMaps = map[ebpf.MapType]bool{
 	ebpf.CPUMap: true, ebpf.XSKMap: true,
 }
 
+// sleepableMaps are the map types whose elements outlive a sleep (check_map_prog_compatibility).
+var sleepableMaps = map[ebpf.MapType]bool{
+	ebpf.Array: true, ebpf.Hash: true, ebpf.PerCPUArray: true, ebpf.PerCPUHash: true, ebpf.LRUHash: true,
+	ebpf.LRUCPUHash: true, ebpf.ArrayOfMaps: true, ebpf.HashOfMaps: true, ebpf.RingBuf: true, ebpf.UserRingbuf: true,
+	ebpf.InodeStorage: true, ebpf.SkStorage: true, ebpf.TaskStorage: true, ebpf.CgroupStorage: true, ebpf.Queue: true,
+	ebpf.Stack: true, ebpf.Arena: true,
+}
+
 // specialFields are the structures that the kernel keeps in map values and that programs may touch through helpers only.
 var specialFields = map[string]bool{
 	"bpf_spin_lock": true, "bpf_res_spin_lock": true, "bpf_timer": true, "bpf_wq": true, "bpf_list_head": true,
@@ -38,6 +46,9 @@ func (e *env) checkMaps() error {
 		m := &e.prog.Maps[in.Imm]
 		if !knownMaps[m.Type] {
 			return e.unsupported("maps of type %v (%s)", m.Type, m.Name)
+		}
+		if e.prog.Flags&flagSleepable != 0 && !sleepableMaps[m.Type] {
+			return e.reject(CodeCall, "Sleepable programs can only use array, hash, ringbuf and local storage maps")
 		}
 		if f := specialField(m.Value, 0, map[btf.Type]bool{}); f != "" {
 			return e.unsupported("map %s: values with a %s", m.Name, f)

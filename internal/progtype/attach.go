@@ -6,7 +6,8 @@ import (
 	"github.com/cilium/ebpf"
 )
 
-// This file says which expected attach types a program type can have (bpf_prog_load_check_attach).
+// This file says which expected attach types a program type can have (bpf_prog_load_check_attach), and how it is run where
+// it is attached.
 
 // attachTypes are those that check what they get; any type not in it takes anything.
 var attachTypes = map[ebpf.ProgramType][]ebpf.AttachType{
@@ -54,3 +55,13 @@ func MaySleep(t ebpf.ProgramType, at ebpf.AttachType) bool {
 
 // MustSleep: see MaySleep.
 func MustSleep(t ebpf.ProgramType) bool { return t == ebpf.Syscall }
+
+// PrivateStack reports whether functions of programs of type t have stacks of their own in the kernel's compilers, so
+// that the stack of their callers does not count (bpf_enable_priv_stack).
+func PrivateStack(t ebpf.ProgramType) bool {
+	switch t {
+	case ebpf.Kprobe, ebpf.TracePoint, ebpf.PerfEvent, ebpf.RawTracepoint:
+		return true
+	}
+	return false
+}
