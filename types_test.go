@@ -73,3 +73,24 @@ func TestVerifiedOnly(t *testing.T) {
 		})
 	}
 }
+
+// TestXDPSockets: what a lookup in a map of XDP sockets finds is no value of that map, and nothing here has such a socket.
+func TestXDPSockets(t *testing.T) {
+	m, err := skep.NewMap(&ebpf.MapSpec{Name: "xsks", Type: ebpf.XSKMap, KeySize: 4, ValueSize: 4, MaxEntries: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	load := asm.LoadMapPtr(asm.R1, 0)
+	if err := load.AssociateMap(m); err != nil {
+		t.Fatal(err)
+	}
+	_, err = skep.NewProgram(&ebpf.ProgramSpec{Name: "queue", Type: ebpf.XDP, License: "GPL", Instructions: asm.Instructions{
+		asm.StoreImm(asm.R10, -8, 0, asm.Word), asm.Mov.Reg(asm.R2, asm.R10), asm.Add.Imm(asm.R2, -8), load,
+		asm.FnMapLookupElem.Call(), asm.JEq.Imm(asm.R0, 0, "out"), asm.LoadMem(asm.R0, asm.R0, 0, asm.Word),
+		asm.Mov.Imm(asm.R0, 2).WithSymbol("out"), asm.Return(),
+	}})
+	if !errors.Is(err, ebpf.ErrNotSupported) || !strings.Contains(err.Error(), "lookup in a map of sockets: known to the verifier") {
+		t.Errorf("%v", err)
+	}
+}

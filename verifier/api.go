@@ -122,6 +122,8 @@ type InsnFact struct {
 	// ConstKey is the known value of the 4-byte key of an array lookup, valid if HasConstKey.
 	ConstKey    uint32
 	HasConstKey bool
+	// FindsSocket: the call is a lookup in a map of sockets on some path; what it finds is no value of the map.
+	FindsSocket bool
 	// TailCallIndex is the constant index of a bpf_tail_call, -1 if unknown.
 	TailCallIndex int32
 	// Callback is, for a helper call with a callback, the one function that it gets on every path, else CallbackUnknown (it

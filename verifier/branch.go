@@ -241,10 +241,10 @@ func (e *env) learnNonNull(in isa.Insn, dst, src *reg, fr, ofr *frame) {
 	}
 	dstOK, srcOK := e.notNull(dst), e.notNull(src)
 	if dstOK && src.typ.mayBeNull() {
-		eq.regs[in.Src].typ &^= maybeNull
+		e.setNonNull(&eq.regs[in.Src])
 	}
 	if srcOK && dst.typ.mayBeNull() {
-		eq.regs[in.Dst].typ &^= maybeNull
+		e.setNonNull(&eq.regs[in.Dst])
 	}
 }
 
@@ -266,9 +266,19 @@ func (e *env) resolveNull(st *state, r *reg, isNull bool) {
 			x.precise = e.opt.ExactStates
 			return
 		}
-		x.typ &^= maybeNull
+		e.setNonNull(x)
 		x.id = 0
 	})
+}
+
+// setNonNull gives a pointer that is not NULL after all its type: what a lookup in some maps finds is no value
+// (mark_ptr_not_null_reg).
+func (e *env) setNonNull(r *reg) {
+	if r.typ.base() == ptrToMapValue && hasSockets(&e.prog.Maps[r.aux]) {
+		r.typ, r.aux = ptrToXDPSock, 0
+		return
+	}
+	r.typ &^= maybeNull
 }
 
 // matchPacket learns from a comparison of a packet pointer with the packet's end how long the packet is at least

@@ -72,7 +72,7 @@ var argTypes = map[ArgKind][]regType{
 	ArgConstSizeOrZero: {scalarValue},
 	ArgConstAllocSize:  {scalarValue},
 	ArgCtx:             {ptrToCtx},
-	ArgSockCommon:      {ptrToSockCommon, ptrToSocket, ptrToTCPSock},
+	ArgSockCommon:      {ptrToSockCommon, ptrToSocket, ptrToTCPSock, ptrToXDPSock},
 	ArgSocket:          {ptrToSocket},
 	ArgConstStr:        {ptrToMapValue},
 	ArgFunc:            {ptrToFunc},

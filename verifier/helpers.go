@@ -246,6 +246,9 @@ func (e *env) helperResult(m *callMeta) error {
 		}
 		ptr(ptrToMapValue)
 		r0.aux = int32(m.mapIdx)
+		if hasSockets(&e.prog.Maps[m.mapIdx]) {
+			e.facts[e.insn].FindsSocket = true
+		}
 		if m.proto.ID == fnMapLookup && m.hasKey && m.constKey < e.prog.Maps[m.mapIdx].MaxEntries {
 			// an element of an array at a known index inside it always exists
 			r0.typ &^= maybeNull
@@ -306,7 +309,7 @@ func (e *env) mapFits(id int32, m *callMeta) error {
 	case fnMapLookupPercpu:
 		ok = ok && (t == ebpf.PerCPUArray || t == ebpf.PerCPUHash || t == ebpf.LRUCPUHash)
 	}
-	if ok && id == fnMapLookup && (t == ebpf.DevMap || t == ebpf.DevMapHash || t == ebpf.XSKMap) {
+	if ok && id == fnMapLookup && (t == ebpf.DevMap || t == ebpf.DevMapHash) {
 		return e.unsupported("lookups in maps of type %v", t)
 	}
 	if !ok {

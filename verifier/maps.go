@@ -60,6 +60,9 @@ func (e *env) checkMaps() error {
 	return nil
 }
 
+// hasSockets reports whether what lookups in a map find are sockets.
+func hasSockets(m *program.Map) bool { return m.Type == ebpf.XSKMap }
+
 // checkMapSizes guards the arithmetic of later checks.
 func (e *env) checkMapSizes(m *program.Map) error {
 	if m.KeySize >= maxVarOff || m.ValueSize >= maxVarOff {

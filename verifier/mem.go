@@ -88,7 +88,7 @@ func (e *env) checkStoreImm(in isa.Insn) error {
 func (e *env) notePtr(typ regType, trustMayDiffer bool) error {
 	own := func(t regType) bool {
 		switch t.base() {
-		case ptrToCtx, ptrToSocket, ptrToSockCommon, ptrToTCPSock, ptrToBTF:
+		case ptrToCtx, ptrToSocket, ptrToSockCommon, ptrToTCPSock, ptrToXDPSock, ptrToBTF:
 			return true
 		}
 		return false
@@ -291,12 +291,18 @@ func (e *env) fixedOff(op int, offOK bool) error {
 	return nil
 }
 
+// sockStructs are the structures that socket pointers show.
+var sockStructs = map[regType]progtype.Sock{
+	ptrToSocket: progtype.SockFull, ptrToSockCommon: progtype.SockCommon, ptrToTCPSock: progtype.SockTCP, ptrToXDPSock: progtype.SockXDP,
+}
+
+// checkSock checks a read of a socket's fields (check_sock_access).
 func (e *env) checkSock(op, off, size int) error {
 	r := &e.st.fr().regs[op]
 	if r.Smin < 0 {
 		return e.reject(CodeBounds, "%s min value is negative, either use unsigned index or do a if (index >=0) check.", operandName(op))
 	}
-	if !r.Var.IsConst() || r.Var.Value != 0 || !progtype.SockAccess(off, size, r.typ == ptrToSockCommon, r.typ == ptrToTCPSock) {
+	if !r.Var.IsConst() || r.Var.Value != 0 || !progtype.SockAccess(sockStructs[r.typ], off, size) {
 		return e.reject(CodePermission, "%s invalid %s access off=%d size=%d", operandName(op), r.typ, off, size)
 	}
 	return nil
@@ -391,7 +397,7 @@ const flagStrictAlignment = 1 << 0 // BPF_F_STRICT_ALIGNMENT
 
 var alignNames = map[regType]string{
 	ptrToMapValue: "value ", ptrToCtx: "context ", ptrToStack: "stack ", ptrToSocket: "sock ",
-	ptrToSockCommon: "sock_common ", ptrToTCPSock: "tcp_sock ", ptrToFlowKeys: "flow keys ",
+	ptrToSockCommon: "sock_common ", ptrToTCPSock: "tcp_sock ", ptrToXDPSock: "xdp_sock ", ptrToFlowKeys: "flow keys ",
 }
 
 // checkAtomic checks read-modify-write instructions, load-acquire and store-release.

@@ -18,6 +18,7 @@ const (
 	ptrToSocket
 	ptrToSockCommon
 	ptrToTCPSock
+	ptrToXDPSock
 	ptrToBTF
 	ptrToMem
 	ptrToFunc
@@ -49,6 +50,7 @@ var typeNames = [...]string{
 	ptrToSocket:     "sock",
 	ptrToSockCommon: "sock_common",
 	ptrToTCPSock:    "tcp_sock",
+	ptrToXDPSock:    "xdp_sock",
 	ptrToBTF:        "ptr_",
 	ptrToMem:        "mem",
 	ptrToFunc:       "func",
@@ -66,7 +68,7 @@ func (t regType) isPacket() bool { return t == ptrToPacket || t == ptrToPacketMe
 
 // isSock reports whether t is one of the socket pointers (type_is_sk_pointer).
 func (t regType) isSock() bool {
-	return t == ptrToSocket || t == ptrToSockCommon || t == ptrToTCPSock
+	return t == ptrToSocket || t == ptrToSockCommon || t == ptrToTCPSock || t == ptrToXDPSock
 }
 
 // noAtomics reports whether atomics may not touch what t points to (atomic_ptr_type_ok).
@@ -116,7 +118,8 @@ func (t regType) ptrKind() PtrKind {
 		return PtrMapValue
 	case ptrToPacket, ptrToPacketMeta:
 		return PtrPacket
-	case ptrToMem, ptrToMapKey, ptrToSocket, ptrToSockCommon, ptrToTCPSock, ptrToFlowKeys, ptrToTPBuffer:
+	case ptrToMem, ptrToMapKey, ptrToSocket, ptrToSockCommon, ptrToTCPSock, ptrToXDPSock,
+		ptrToFlowKeys, ptrToTPBuffer:
 		return PtrMem
 	case ptrToBTF:
 		if t&untrusted != 0 {

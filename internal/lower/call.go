@@ -38,6 +38,10 @@ func (l *lowerer) helper(in isa.Insn) {
 	m := l.fact(l.pc).Map
 	switch in.Imm {
 	case helperMapLookup:
+		if l.fact(l.pc).FindsSocket { // a structure that the map's values here are not
+			l.fail("lookup in a map of sockets: %w", ErrNoRuntime)
+			return
+		}
 		if m >= 0 && int(m) < len(l.out.Maps) && l.arrayLookup(m) {
 			return
 		}

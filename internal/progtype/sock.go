@@ -3,7 +3,7 @@ package progtype
 import "github.com/cilium/ebpf"
 
 // This file has the structures of sockets: struct bpf_sock, which is the context of cgroup sock programs and what socket
-// pointers point to, and struct bpf_tcp_sock.
+// pointers point to, and what pointers to TCP and XDP sockets point to.
 
 var (
 	sockLifetime = []ebpf.AttachType{ebpf.AttachCGroupInetSockCreate, ebpf.AttachCgroupInetSockRelease}
@@ -34,14 +34,33 @@ var sockFull = span{8, 16}
 // tcpSock is struct bpf_tcp_sock, with two 64-bit counters (bpf_tcp_sock_is_valid_access).
 var tcpSock = layout{size: 96, rows: []row{{off: 80, size: 8, read: 8, head: true}, {off: 88, size: 8, read: 8, head: true}}, rest: row{read: 4}}
 
-// SockAccess decides a read of size bytes at off of a struct bpf_sock (common: only the fields that every socket has)
-// or of a struct bpf_tcp_sock.
-func SockAccess(off, size int, common, tcp bool) bool {
-	switch {
-	case tcp:
-		return tcpSock.access(0, true, off, size, Read).OK
-	case common && sockFull.has(off):
-		return false
+// xdpSock is struct bpf_xdp_sock (bpf_xdp_sock_is_valid_access).
+var xdpSock = layout{size: 4, rest: row{read: 4}}
+
+// Sock is what the pointers to sockets show of them.
+type Sock uint8
+
+// The structures of sockets: struct bpf_sock with the fields that every socket has, or all of it, struct bpf_tcp_sock,
+// struct bpf_xdp_sock.
+const (
+	SockCommon Sock = iota
+	SockFull
+	SockTCP
+	SockXDP
+)
+
+// SockAccess decides a read of size bytes at off of a socket's structure.
+func SockAccess(s Sock, off, size int) bool {
+	l := &bpfSock
+	switch s {
+	case SockTCP:
+		l = &tcpSock
+	case SockXDP:
+		l = &xdpSock
+	case SockCommon:
+		if sockFull.has(off) {
+			return false
+		}
 	}
-	return bpfSock.access(0, true, off, size, Read).OK
+	return l.access(0, true, off, size, Read).OK
 }
