@@ -2,6 +2,7 @@ package difftest
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/cilium/ebpf"
@@ -9,6 +10,7 @@ import (
 
 	"github.com/skep-bpf/skep/internal/isa"
 	"github.com/skep-bpf/skep/internal/kernel"
+	"github.com/skep-bpf/skep/internal/progen"
 	"github.com/skep-bpf/skep/internal/program"
 )
 
@@ -139,4 +141,30 @@ func TestSleeping(t *testing.T) {
 		report.compare(t, fmt.Sprintf("sleepable with a map of type %v", m.Type), p)
 	}
 	t.Logf("%d programs, %d differ", report.programs, report.differ)
+}
+
+// TestVerdictsOfTypes has both verifiers judge random programs that were made for one program type as programs of another.
+func TestVerdictsOfTypes(t *testing.T) {
+	if err := kernel.Available(); err != nil {
+		t.Skip("the running kernel is the oracle of verdicts: ", err)
+	}
+	var report verdictReport
+	kinds := ctxKinds()
+	for i := range *verdictPrograms {
+		seed := *verdictSeed + uint64(i)
+		p := progen.New(seed, progen.ConfigFor(seed, 5))
+		for n := range 4 {
+			k := kinds[(4*i+n)%len(kinds)]
+			p.Type, p.AttachType = k.typ, k.attach
+			v, err := judge(p, 0, randomLimit)
+			report.add(v, err)
+			if err == nil && v.Ours != v.Kernel && !v.sizeOnly() && !strings.Contains(v.OurReason, "skep does not verify this yet") {
+				t.Errorf("seed %d as %v: we %t (%s), the kernel %t (%s)", seed, k, v.Ours, v.OurReason, v.Kernel, v.KernelReason)
+			}
+		}
+	}
+	t.Log(report.String())
+	for k, n := range report.wording {
+		t.Logf("%5d %s", n, k)
+	}
 }
