@@ -125,6 +125,10 @@ exit
 		"ctx":                    {"r6 = r1", "void *p", "r0 = *(u32 *)(r1 + 0)", []string{"arg:ctx"}, "", ""},
 		"ctx, stack given":       {stack, "void *p", "r0 = 0", []string{"arg:ctx"}, verifier.CodeType, "arg#0 expects pointer to ctx"},
 		"ctx, number":            {"r1 = 0", "int n", "r0 = 0", []string{"arg:ctx"}, verifier.CodeBTF, "arg#0 has pointer tag, but is not a pointer type"},
+		"ctx of another type":    {"r6 = r1", "struct pair *p", "r0 = 0", []string{"arg:ctx"}, verifier.CodeBTF, "arg#0 should be `struct __sk_buff *`"},
+		"ctx and nonnull":        {"r6 = r1", "void *p", "r0 = 0", []string{"arg:ctx", "arg:nonnull"}, verifier.CodeBTF, "arg#0 has invalid combination of tags"},
+		"ctx's type and nonnull": {"r6 = r1", "struct __sk_buff *p", "r0 = 0", []string{"arg:nonnull"}, verifier.CodeBTF, "arg#0 has invalid combination of tags"},
+		"ctx, pointer to number": {"r6 = r1", "int *p", "r0 = 0", []string{"arg:ctx"}, verifier.CodeBTF, "arg#0 should be `struct __sk_buff *`"},
 		"nonnull":                {stack, "struct pair *p", "r0 = *(u32 *)(r1 + 4)", []string{"arg:nonnull"}, "", ""},
 		"nonnull, number":        {"r1 = 0", "int n", "r0 = 0", []string{"arg:nonnull"}, verifier.CodeBTF, "arg#0 has pointer tag, but is not a pointer type"},
 		"nonnull, NULL given":    {"r1 = 0", "struct pair *p", "r0 = 0", []string{"arg:nonnull"}, verifier.CodeNull, "arg#0 is expected to be non-NULL"},
@@ -255,6 +259,12 @@ func TestOptions(t *testing.T) {
 	rejected(t, cpu, opt, "", "")
 	opt.CPUs = 3
 	rejected(t, cpu, opt, verifier.CodeReturn, "smin=0 smax=2")
+
+	regs := source(t, ".type kprobe\nr0 = *(u64 *)(r1 + 264)\nexit\n")
+	opt = options(0)
+	rejected(t, regs, opt, verifier.CodePermission, "invalid bpf_context access off=264 size=8")
+	opt.Arch = "arm64"
+	rejected(t, regs, opt, "", "")
 
 	opt = options(verifier.LogAll)
 	opt.LogLimit = 1000

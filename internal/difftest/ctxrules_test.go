@@ -17,11 +17,11 @@ import (
 // This file compares with the running kernel what a program's type decides beside its context: which parameters are the
 // context, stacks, sleeping.
 
-// param is a pointer's target as a parameter of a global function, with its tag.
+// param is a pointer's target as a parameter of a global function, with its tags.
 type param struct {
 	name   string
 	target btf.Type
-	tag    string
+	tags   []string
 }
 
 // params are targets that contexts are known by, and some that look like them.
@@ -47,8 +47,8 @@ func params() []param {
 		targets["struct "+n] = strct(n)
 	}
 	for name, t := range targets {
-		for _, tag := range []string{"", "arg:ctx"} {
-			out = append(out, param{name, t, tag})
+		for _, tags := range [][]string{nil, {"arg:ctx"}, {"arg:nonnull"}, {"arg:ctx", "arg:nonnull"}} {
+			out = append(out, param{name, t, tags})
 		}
 	}
 	return out
@@ -61,18 +61,18 @@ func callWithCtx(k ctxKind, pr param) *program.Program {
 		insnOne, insnExit,
 	)
 	long := &btf.Int{Name: "long", Size: 8, Encoding: btf.Signed}
-	fn := func(name string, l btf.FuncLinkage, target btf.Type, tag string) *btf.Func {
+	fn := func(name string, l btf.FuncLinkage, target btf.Type, tags []string) *btf.Func {
 		f := &btf.Func{Name: name, Linkage: l, Type: &btf.FuncProto{Return: long, Params: []btf.FuncParam{
 			{Name: "p", Type: &btf.Pointer{Target: target}},
 		}}}
-		if tag != "" {
-			f.ParamTags = [][]string{{tag}}
+		if tags != nil {
+			f.ParamTags = [][]string{tags}
 		}
 		return f
 	}
 	p.Funcs = []program.Func{
-		{Name: "ctx", End: 3, Type: fn("ctx", btf.GlobalFunc, &btf.Void{}, ""), Global: true},
-		{Name: "f", Start: 3, End: 5, Type: fn("f", btf.GlobalFunc, pr.target, pr.tag), Global: true},
+		{Name: "ctx", End: 3, Type: fn("ctx", btf.GlobalFunc, &btf.Void{}, nil), Global: true},
+		{Name: "f", Start: 3, End: 5, Type: fn("f", btf.GlobalFunc, pr.target, pr.tags), Global: true},
 	}
 	return p
 }
@@ -86,7 +86,7 @@ func TestContextParameters(t *testing.T) {
 	var report ctxReport
 	for _, k := range ctxKinds() {
 		for _, pr := range params() {
-			report.compare(t, fmt.Sprintf("%v with %s *p %s", k, pr.name, pr.tag), callWithCtx(k, pr))
+			report.compare(t, fmt.Sprintf("%v with %s *p %v", k, pr.name, pr.tags), callWithCtx(k, pr))
 		}
 	}
 	t.Logf("%d programs, %d differ", report.programs, report.differ)
