@@ -13,6 +13,7 @@ import (
 	"github.com/skep-bpf/skep/helpers"
 	"github.com/skep-bpf/skep/internal/ir"
 	"github.com/skep-bpf/skep/internal/jit/amd64"
+	"github.com/skep-bpf/skep/internal/jit/arm64"
 	"github.com/skep-bpf/skep/internal/kernel"
 	"github.com/skep-bpf/skep/internal/lower"
 	"github.com/skep-bpf/skep/internal/object"
@@ -22,9 +23,12 @@ import (
 
 // sizes adds up code sizes.
 type sizes struct {
-	programs, insns, ours, kernels, larger int
-	compile                                time.Duration
+	programs, insns, ours, arm64, kernels, larger int
+	compile                                       time.Duration
 }
+
+// perInsn returns bytes per BPF instruction.
+func (s *sizes) perInsn(bytes int) float64 { return float64(bytes) / float64(s.insns) }
 
 // TestCodeSize compares the size of our machine code with the kernel's for every program of the fixtures (and of the
 // objects in the directory SKEP_OBJECTS) that both accept. It needs root.
@@ -41,8 +45,8 @@ func TestCodeSize(t *testing.T) {
 	for _, f := range files {
 		s.object(t, f)
 	}
-	t.Logf("%d programs, %d instructions: %d bytes, the kernel's %d; larger: %d; lowered and compiled in %v", s.programs, s.insns,
-		s.ours, s.kernels, s.larger, s.compile)
+	t.Logf("%d programs, %d instructions: amd64 %d bytes (%.2f an instruction), arm64 %d (%.2f), the kernel's amd64 %d (%.2f); larger than the kernel's: %d; lowered and compiled for amd64 in %v",
+		s.programs, s.insns, s.ours, s.perInsn(s.ours), s.arm64, s.perInsn(s.arm64), s.kernels, s.perInsn(s.kernels), s.larger, s.compile)
 	if s.programs == 0 || s.ours > s.kernels {
 		t.Errorf("code is larger than the kernel's")
 	}
@@ -89,15 +93,19 @@ func (s *sizes) object(t *testing.T, file string) {
 			continue
 		}
 		s.compile += time.Since(start)
+		a, err := arm64.Compile(code, arm64.Options{LSE: true})
+		if err != nil {
+			t.Errorf("%s: %v", file, err)
+			continue
+		}
 		s.programs++
 		s.insns += len(p.Insns)
 		s.ours += len(c.Text)
 		s.kernels += n
+		s.arm64 += len(a.Text)
+		t.Logf("%-50s %5d instructions: amd64 %5d, arm64 %5d, the kernel's amd64 %5d", filepath.Base(file)+"/"+name, len(p.Insns), len(c.Text), len(a.Text), n)
 		if len(c.Text) > n {
 			s.larger++
-			if testing.Verbose() {
-				t.Logf("%s/%s: %d instructions, %d bytes, the kernel's %d", filepath.Base(file), name, len(p.Insns), len(c.Text), n)
-			}
 		}
 	}
 }
