@@ -168,7 +168,7 @@ func (e *env) notNull(r *reg) bool {
 		return false
 	}
 	switch r.typ.base() {
-	case ptrToSocket, ptrToTCPSock, ptrToMapValue, ptrToSockCommon, ptrToMem, constPtrToMap:
+	case ptrToSocket, ptrToTCPSock, ptrToXDPSock, ptrToMapValue, ptrToMapKey, ptrToSockCommon, ptrToMem, constPtrToMap:
 		return true
 	case ptrToBTF:
 		return isTrusted(r)

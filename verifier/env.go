@@ -2,6 +2,7 @@ package verifier
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/cilium/ebpf"
@@ -150,6 +151,13 @@ func (e *env) checkProgram() error {
 		return e.unsupported("programs of type %v", p.Type)
 	case !progtype.AttachOK(p.Type, p.AttachType):
 		return e.reject(CodeCall, "programs of type %v cannot have the expected attach type %v", p.Type, p.AttachType)
+	}
+	if t := p.Funcs[0].Type; t != nil {
+		for _, tag := range t.Tags {
+			if strings.HasPrefix(tag, "exception_callback:") {
+				return e.unsupported("exception callbacks")
+			}
+		}
 	}
 	for i := 1; i < len(p.Funcs); i++ {
 		if p.Funcs[i].Start != p.Funcs[i-1].End || p.Funcs[i].Start >= p.Funcs[i].End {

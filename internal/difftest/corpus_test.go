@@ -1,9 +1,13 @@
 package difftest
 
 import (
+	"cmp"
 	"flag"
+	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -13,13 +17,15 @@ import (
 )
 
 var (
-	corpusDir  = flag.String("corpus", os.Getenv("SKEP_CORPUS"), "directory of object files whose programs both verifiers judge")
+	corpusDir  = flag.String("corpus", os.Getenv("SKEP_CORPUS"), "directories of object files, separated by colons, whose programs both verifiers judge")
 	corpusOnly = flag.String("corpus-only", "", "only programs whose file/name contains this")
 	corpusLogs = flag.Bool("corpus-logs", false, "compare the whole logs of the corpus, too")
 )
 
 // TestCorpus has both verifiers judge every program of the object files in -corpus (SKEP_CORPUS): the kernel's own
-// tests, objects of packages. Programs that need what this step refuses by name are counted apart.
+// tests (tools/corpus/kernel-tests.sh), objects of packages (tools/corpus/packages.sh). A difference that
+// testdata/corpus-known.txt does not list fails, and so does one that it lists and that is gone. Programs that need what skep
+// refuses by name are counted apart.
 func TestCorpus(t *testing.T) {
 	if *corpusDir == "" {
 		t.Skip("no directory of objects: -corpus or SKEP_CORPUS")
@@ -27,68 +33,128 @@ func TestCorpus(t *testing.T) {
 	if err := kernel.Available(); err != nil {
 		t.Skip(err)
 	}
-	files, err := filepath.Glob(filepath.Join(*corpusDir, "*.o"))
-	if err != nil || len(files) == 0 {
-		t.Fatalf("no objects in %s: %v", *corpusDir, err)
+	known := readKnown(t)
+	for _, dir := range filepath.SplitList(*corpusDir) {
+		t.Run(filepath.Base(dir), func(t *testing.T) {
+			files, err := filepath.Glob(filepath.Join(dir, "*.o"))
+			if err != nil || len(files) == 0 {
+				t.Fatalf("no objects in %s: %v", dir, err)
+			}
+			c := corpus{known: known, unsupported: map[string]int{}}
+			for _, file := range files {
+				c.object(t, file)
+			}
+			c.log(t)
+		})
 	}
-	var report verdictReport
-	unsupported := map[string]int{}
-	logs, logsDiffer, notLoaded := 0, 0, 0
-	for _, file := range files {
-		f, err := os.Open(file)
-		if err != nil {
-			t.Fatal(err)
-		}
-		o, err := object.Load(f, object.Options{})
-		f.Close()
-		if err != nil {
-			t.Logf("%s: %v", filepath.Base(file), err)
-			notLoaded++
+}
+
+// readKnown reads the differences that are known: "file/program<TAB>reason" a line, comments behind #.
+func readKnown(t *testing.T) map[string]string {
+	text, err := os.ReadFile("testdata/corpus-known.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	known := map[string]string{}
+	for i, line := range strings.Split(string(text), "\n") {
+		if line == "" || line[0] == '#' {
 			continue
 		}
-		for _, name := range o.Programs() {
-			label := filepath.Base(file) + "/" + name
-			if !strings.Contains(label, *corpusOnly) {
-				continue
-			}
-			p, err := program.FromSpec(o.Spec, name, program.Options{})
-			if err != nil {
-				notLoaded++
-				continue
-			}
-			level := uint32(0)
-			if *corpusLogs {
-				level = 2
-			}
-			v, err := judge(p, level, 0)
-			if err == nil && !v.Ours && strings.Contains(v.OurReason, "skep does not verify this yet") {
-				_, what, _ := strings.Cut(v.OurReason, "yet: ")
-				unsupported[strings.SplitN(what, " (insn", 2)[0]]++
-				continue
-			}
-			report.add(v, err)
-			if err == nil && v.Ours != v.Kernel && !v.sizeOnly() {
-				t.Errorf("%s: we %t (%s), the kernel %t (%s)", label, v.Ours, v.OurReason, v.Kernel, v.KernelReason)
-			}
-			if err == nil && *corpusLogs && len(v.KernelLog) < 8<<20 {
-				logs++
-				if d := firstDifference(v.OurLog, v.KernelLog); d != "" {
-					if logsDiffer++; logsDiffer <= 40 {
-						t.Logf("%s: %.600s", label, d)
-					}
-				}
+		label, reason, ok := strings.Cut(line, "\t")
+		if !ok || reason == "" {
+			t.Fatalf("testdata/corpus-known.txt:%d: no reason", i+1)
+		}
+		known[label] = reason
+	}
+	return known
+}
+
+// corpus is what the programs of one directory came to.
+type corpus struct {
+	known                       map[string]string
+	report                      verdictReport
+	unsupported                 map[string]int
+	logs, logsDiffer, notLoaded int
+}
+
+func (c *corpus) object(t *testing.T, file string) {
+	f, err := os.Open(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	o, err := object.Load(f, object.Options{})
+	if err != nil {
+		t.Logf("%s: %v", filepath.Base(file), err)
+		c.notLoaded++
+		return
+	}
+	for _, name := range o.Programs() {
+		label := filepath.Base(file) + "/" + name
+		if !strings.Contains(label, *corpusOnly) {
+			continue
+		}
+		p, err := program.FromSpec(o.Spec, name, program.Options{})
+		if err != nil {
+			t.Logf("%s: %v", label, err)
+			c.notLoaded++
+			continue
+		}
+		c.program(t, label, p)
+	}
+}
+
+func (c *corpus) program(t *testing.T, label string, p *program.Program) {
+	level := uint32(0)
+	if *corpusLogs {
+		level = 2
+	}
+	v, err := judge(p, level, 0)
+	if err == nil && !v.Ours && strings.Contains(v.OurReason, "skep does not verify this yet") {
+		_, what, _ := strings.Cut(v.OurReason, "yet: ")
+		c.unsupported[strings.SplitN(what, " (insn", 2)[0]]++
+		return
+	}
+	c.report.add(v, err)
+	reason, listed := c.known[label]
+	switch differ := err == nil && v.Ours != v.Kernel && !v.sizeOnly(); {
+	case differ && !listed:
+		t.Errorf("%s: we %t (%s), the kernel %t (%s)", label, v.Ours, v.OurReason, v.Kernel, v.KernelReason)
+	case differ && v.Ours:
+		t.Errorf("%s: what we alone accept cannot be a known difference", label)
+	case listed && !differ && err == nil:
+		t.Errorf("%s: no difference any more, take it off testdata/corpus-known.txt (%s)", label, reason)
+	}
+	if err == nil && *corpusLogs && len(v.KernelLog) < 8<<20 {
+		c.logs++
+		if d := firstDifference(v.OurLog, v.KernelLog); d != "" {
+			if c.logsDiffer++; c.logsDiffer <= 40 {
+				t.Logf("%s: %.600s", label, d)
 			}
 		}
 	}
-	t.Log(report.String())
+}
+
+func (c *corpus) log(t *testing.T) {
+	t.Log(c.report.String())
 	if *corpusLogs {
-		t.Logf("%d of %d logs differ", logsDiffer, logs)
+		t.Logf("%d of %d logs differ", c.logsDiffer, c.logs)
 	}
-	for k, n := range report.wording {
-		t.Logf("%5d words: %s", n, k)
+	logCounts(t, "words:", c.report.wording)
+	logCounts(t, "not supported yet:", c.unsupported)
+	t.Logf("%d not loaded", c.notLoaded)
+}
+
+// logCounts logs counts, the largest first.
+func logCounts(t *testing.T, what string, counts map[string]int) {
+	keys := slices.SortedFunc(maps.Keys(counts), func(a, b string) int {
+		return cmp.Or(counts[b]-counts[a], strings.Compare(a, b))
+	})
+	var s strings.Builder
+	for _, k := range keys {
+		fmt.Fprintf(&s, "\n%5d %s %s", counts[k], what, k)
 	}
-	for k, n := range unsupported {
-		t.Logf("%5d not supported yet: %s", n, k)
+	if s.Len() > 0 {
+		t.Log(s.String())
 	}
-	t.Logf("%d not loaded", notLoaded)
 }
