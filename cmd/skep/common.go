@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"sort"
@@ -46,6 +47,15 @@ func oneProgram(spec *ebpf.CollectionSpec, name string) (string, error) {
 		return "", fmt.Errorf("which program? choose with -prog: %s", strings.Join(names, ", "))
 	}
 	return "", fmt.Errorf("%s", noProgram(spec, name))
+}
+
+// loadCode is the exit code for an error of loading a program: rejected, or not even that.
+func loadCode(err error) int {
+	var rejected *ebpf.VerifierError // skep's are such, too
+	if errors.As(err, &rejected) {
+		return exitRejected
+	}
+	return exitUsage
 }
 
 // printJSON prints v as one line, with < > & as they are.

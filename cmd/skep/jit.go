@@ -55,7 +55,7 @@ func runJIT(e *env, args []string) int {
 	worst := exitOK
 	for _, name := range names {
 		if err := e.printCode(spec.Copy(), name, *arch); err != nil {
-			worst = e.fail(exitRejected, err)
+			worst = max(worst, e.fail(loadCode(err), err))
 		}
 	}
 	return worst

@@ -44,14 +44,15 @@ func skepMain(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	}
 	name := args[0]
 	if name == "help" || name == "-h" || name == "-help" || name == "--help" {
-		if len(args) > 1 {
-			if v := findVerb(args[1]); v != nil {
-				fmt.Fprint(stdout, v.text())
-				return exitOK
-			}
+		if len(args) == 1 {
+			usage(stdout)
+			return exitOK
 		}
-		usage(stdout)
-		return exitOK
+		name = args[1]
+		if v := findVerb(name); v != nil {
+			fmt.Fprint(stdout, v.text())
+			return exitOK
+		}
 	}
 	v := findVerb(name)
 	if v == nil {

@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"encoding/hex"
 	"fmt"
+	"math"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/cilium/ebpf"
@@ -26,7 +28,7 @@ Prints the return value, the packet afterwards, and the time of one run.
   -repeat N     run N times on the same packet
   -engine E     jit, interp, or kernel: the same object through bpf(2), for comparison (needs root)
   -maps         print the contents of the maps afterwards
-  -json         print a JSON object for each packet
+  -json         print a JSON object for each packet; with -maps one more, of keys and values by map
   -perf-map     write /tmp/perf-PID.map, by which perf report names the program and its functions; needs the engine jit
 
 Exit code: 0, 1 if a program was rejected or a run failed, 2 if the file could not be loaded.
@@ -84,9 +86,15 @@ func runRun(e *env, args []string) int {
 	if err != nil {
 		return e.usageError("-ctx: %v", err)
 	}
+	if a.repeat > math.MaxInt32 {
+		return e.usageError("-repeat: at most %d", math.MaxInt32)
+	}
+	if !slices.Contains(engineNames, a.engine) {
+		return e.usageError("-engine: there is no engine %q; use jit, interp or kernel", a.engine)
+	}
 	r, err := openRunner(a.engine, spec, name, a.perfMap, e)
 	if err != nil {
-		return e.fail(exitRejected, err)
+		return e.fail(loadCode(err), err)
 	}
 	defer r.close()
 	if a.perfMap {
@@ -100,8 +108,13 @@ func runRun(e *env, args []string) int {
 			return e.fail(exitRejected, err)
 		}
 	}
-	if a.maps {
-		return e.printMaps(r)
+	if a.maps && a.json {
+		err = e.printJSONMaps(r)
+	} else if a.maps {
+		err = e.printMaps(r)
+	}
+	if err != nil {
+		return e.fail(exitRejected, err)
 	}
 	return exitOK
 }

@@ -2,9 +2,11 @@ package main
 
 import (
 	"context"
+	"encoding/hex"
 	"errors"
 	"fmt"
-	"sort"
+	"maps"
+	"slices"
 
 	"github.com/cilium/ebpf"
 
@@ -37,19 +39,19 @@ type dumper interface {
 // outRoom is how much a packet can grow.
 const outRoom = 4096
 
+// engineNames are what -engine may be; without one it is the best of this machine.
+var engineNames = []string{"", "jit", "interp", "kernel"}
+
 func openRunner(engine string, spec *ebpf.CollectionSpec, name string, perfMap bool, e *env) (*runner, error) {
 	opts := skep.Options{Programs: []string{name}, PerfMap: perfMap}
 	opts.Env.Printk = func(line string) { fmt.Fprintln(e.stderr, "printk:", line) }
 	switch engine {
-	case "":
 	case "jit":
 		opts.Engine = skep.EngineJIT
 	case "interp":
 		opts.Engine = skep.EngineInterpreter
 	case "kernel":
 		return openKernel(spec, name)
-	default:
-		return nil, fmt.Errorf("-engine: there is no engine %q; use jit, interp or kernel", engine)
 	}
 	c, err := skep.NewCollectionWithOptions(spec, opts)
 	if err != nil {
@@ -130,36 +132,50 @@ func openKernel(spec *ebpf.CollectionSpec, name string) (*runner, error) {
 	for n, m := range c.Maps {
 		r.maps[n] = m
 	}
-	r.run = func(pkt, ctx []byte, repeat uint32) (runOutput, error) {
-		if repeat > 1 {
-			out, err := kernel.RunFD(p.FD(), kernel.RunInput{Data: pkt, Ctx: ctx, Repeat: int(repeat), DataOut: len(pkt) + outRoom})
-			return runOutput{ret: out.Ret, data: out.Data, ctx: out.Ctx, ns: float64(out.Duration.Nanoseconds())}, err
-		}
-		ro := runOptions(p.Type(), pkt, ctx, repeat)
-		ret, err := p.Run(ro)
-		return runOutput{ret: ret, data: ro.DataOut, ctx: contextOf(ro)}, err
-	}
+	r.run = func(pkt, ctx []byte, repeat uint32) (runOutput, error) { return runInKernel(p, pkt, ctx, repeat) }
 	return r, nil
 }
 
-// printMaps lists all maps that can be listed.
-func (e *env) printMaps(r *runner) int {
-	names := make([]string, 0, len(r.maps))
-	for n := range r.maps {
-		names = append(names, n)
+// runInKernel measures where the kernel does: for programs that get packets.
+func runInKernel(p *ebpf.Program, pkt, ctx []byte, repeat uint32) (runOutput, error) {
+	ro := runOptions(p.Type(), pkt, ctx, repeat)
+	if ro.DataOut == nil && repeat <= 1 {
+		ret, err := p.Run(ro)
+		return runOutput{ret: ret, data: ro.DataOut, ctx: contextOf(ro)}, err
 	}
-	sort.Strings(names)
-	for _, n := range names {
-		m := r.maps[n]
-		fmt.Fprintf(e.stdout, "map %s (%s):\n", n, m.Type())
-		if err := e.printMap(m); err != nil {
-			return e.fail(exitRejected, fmt.Errorf("map %s: %w", n, err))
-		}
-	}
-	return exitOK
+	in := kernel.RunInput{Data: pkt, Ctx: ctx, Repeat: int(repeat), DataOut: len(ro.DataOut), CtxOut: len(contextOf(ro))}
+	out, err := kernel.RunFD(p.FD(), in)
+	return runOutput{ret: out.Ret, data: out.Data, ctx: out.Ctx, ns: float64(out.Duration.Nanoseconds())}, err
 }
 
-func (e *env) printMap(m dumper) error {
+// printMaps lists all maps.
+func (e *env) printMaps(r *runner) error {
+	for _, n := range slices.Sorted(maps.Keys(r.maps)) {
+		fmt.Fprintf(e.stdout, "map %s (%s):\n", n, r.maps[n].Type())
+		err := eachEntry(r.maps[n], func(key, value []byte) { fmt.Fprintf(e.stdout, "  %x: %x\n", key, value) })
+		if err != nil {
+			return fmt.Errorf("map %s: %w", n, err)
+		}
+	}
+	return nil
+}
+
+// printJSONMaps prints all maps as one JSON object: by name, values by key, in hexadecimal digits.
+func (e *env) printJSONMaps(r *runner) error {
+	all := map[string]map[string]string{}
+	for n, m := range r.maps {
+		entries := map[string]string{}
+		all[n] = entries
+		err := eachEntry(m, func(key, value []byte) { entries[hex.EncodeToString(key)] = hex.EncodeToString(value) })
+		if err != nil {
+			return fmt.Errorf("map %s: %w", n, err)
+		}
+	}
+	return e.printJSON(map[string]any{"maps": all})
+}
+
+// eachEntry calls f with every entry of a map.
+func eachEntry(m dumper, f func(key, value []byte)) error {
 	var key any
 	for {
 		k, err := m.NextKeyBytes(key)
@@ -172,7 +188,7 @@ func (e *env) printMap(m dumper) error {
 			return err
 		}
 		if v != nil {
-			fmt.Fprintf(e.stdout, "  %x: %x\n", k, v)
+			f(k, v)
 		}
 	}
 }

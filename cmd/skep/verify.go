@@ -16,7 +16,7 @@ var verifyVerb = &verb{
 Prints a line for each program: accepted or rejected with the reason, instructions processed, states, time.
   -prog NAME  only this program
   -log N      print the verifier's log at level N: 1 branches, 2 every instruction, 4 figures; levels add up
-  -json       print a JSON object a line
+  -json       print a JSON object a line; a file that cannot be loaded gets one without a program's name
 
 Exit code: 0 if all programs were accepted, 1 if one was rejected, 2 if something could not be loaded.
 
@@ -28,6 +28,9 @@ Examples:
 }
 
 func init() { verifyVerb.run = runVerify }
+
+// notLoaded is the verdict on what could not be verified: a program, or a file, whose line names no program.
+const notLoaded = "not loaded"
 
 // verdict is a line of skep verify -json.
 type verdict struct {
@@ -53,10 +56,16 @@ func runVerify(e *env, args []string) int {
 	if len(files) == 0 {
 		return e.usageError("no file given")
 	}
+	if *level > 7 {
+		return e.usageError("-log: levels are 1, 2, 4 and their sums")
+	}
 	worst := exitOK
 	for _, file := range files {
 		spec, err := skep.LoadCollectionSpec(file)
 		if err != nil {
+			if *asJSON {
+				_ = e.printJSON(verdict{Verdict: notLoaded, Error: err.Error(), Code: "load"})
+			}
 			worst = e.fail(exitUsage, err)
 			continue
 		}
@@ -89,7 +98,7 @@ func (e *env) verifyOne(file string, spec *ebpf.CollectionSpec, name string, lev
 		}
 	default:
 		code = exitUsage
-		out.Verdict, out.Error, out.Code = "not loaded", err.Error(), "load"
+		out.Verdict, out.Error, out.Code = notLoaded, err.Error(), "load"
 	}
 	if asJSON {
 		_ = e.printJSON(out)

@@ -1,0 +1,58 @@
+package main
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+)
+
+// TestExitCodes: 0 if all is well, 1 if a program was rejected or failed, 2 for wrong arguments and what cannot be loaded.
+// Where something is wrong, standard error says what.
+func TestExitCodes(t *testing.T) {
+	const obj = "../../testdata/"
+	for _, c := range []struct {
+		args string
+		code int
+		text string // in what is printed
+	}{
+		{"verify " + obj + "globals.o", 0, "accepted"},
+		{"verify " + obj + "counter.o", 1, "rejected"},
+		{"verify " + obj + "counter.o -prog count -log 7", 0, "verification time"},
+		{"verify " + obj + "counter.o -log 8", 2, "levels are 1, 2, 4"},
+		{"verify nothing.o " + obj + "counter.o", 2, "count: accepted"},
+		{"verify -json nothing.o", 2, `{"program":"","verdict":"not loaded","error":"open nothing.o`},
+		{"verify " + obj + "private.o", 2, "not loaded: program needs_variable"},
+		{"verify", 2, "no file given"},
+		{"run " + obj + "nesting.o -prog nesting", 0, "returned 29"},
+		{"run " + obj + "counter.o -prog count -maps -json", 0, `{"maps":{"by_protocol":{"ff000000":"01000000000000004000000000000000"}`},
+		{"run " + obj + "counter.o -prog unchecked", 1, "invalid access to packet"},
+		{"run " + obj + "counter.o -prog count -data 00", 1, "packet of 1 bytes"},
+		{"run " + obj + "counter.o -prog count -engine warp", 2, "use jit, interp or kernel"},
+		{"run " + obj + "counter.o -prog count -repeat 4294967297", 2, "-repeat: at most"},
+		{"run " + obj + "counter.o -prog nope", 2, "no program nope"},
+		{"run " + obj + "private.o -prog needs_variable", 2, "there are no kernel variables"},
+		{"run nothing.o", 2, "no such file"},
+		{"test " + obj + "nesting.o", 0, "3 passed, 0 failed, 0 skipped"},
+		{"test nothing.o", 2, "0 passed, 0 failed, 0 skipped"},
+		{"jit " + obj + "nesting.o -prog nesting", 0, "mov r9"},
+		{"jit " + obj + "nesting.o -prog writes_too_many", 1, "stack arg slots"},
+		{"jit " + obj + "nesting.o -arch vax", 2, "vax"},
+		{"disasm " + obj + "nesting.o -prog nesting", 0, "*(u64 *)(r11 -8) = r2"},
+		{"disasm " + obj + "nesting.o -prog nope", 2, "no program nope"},
+		{"conform xy", 2, "not hexadecimal"},
+		{"conform 00", 1, "last insn is not an exit"},
+		{"help verify", 0, "Examples:"},
+		{"help nope", 2, "there is no verb"},
+		{"nope", 2, "there is no verb"},
+		{"demo now", 2, "takes no arguments"},
+	} {
+		var out, errs bytes.Buffer
+		code := skepMain(strings.Fields(c.args), strings.NewReader(""), &out, &errs)
+		if all := out.String() + errs.String(); code != c.code || !strings.Contains(all, c.text) {
+			t.Errorf("skep %s: exit code %d, want %d with %q\n%s", c.args, code, c.code, c.text, all)
+		}
+		if code == 2 && errs.Len() == 0 && !strings.Contains(out.String(), "not loaded") {
+			t.Errorf("skep %s: nothing says why", c.args)
+		}
+	}
+}
