@@ -24,17 +24,25 @@ func (e *env) checkALU(in isa.Insn) error {
 	if err != nil {
 		return err
 	}
-	e.sane(&e.st.fr().regs[in.Dst], "alu")
-	return nil
+	return e.sane(&e.st.fr().regs[in.Dst], "alu")
 }
 
+const flagTestInvariants = 1 << 7 // BPF_F_TEST_REG_INVARIANTS
+
 // sane forgets the bounds of a scalar that contradicts itself, which happens on paths that no run takes, and logs it
-// (reg_bounds_sanity_check).
-func (e *env) sane(r *reg, where string) {
-	if what := r.Violation(); what != "" {
-		e.log.printf("%s\n", r.ViolationText(where, what))
-		r.Forget()
+// (reg_bounds_sanity_check). A program can ask for a rejection instead, for which the kernel says EFAULT.
+func (e *env) sane(r *reg, where string) error {
+	what := r.Violation()
+	if what == "" {
+		return nil
 	}
+	text := "verifier bug: " + r.ViolationText(where, what)
+	if e.prog.Flags&flagTestInvariants != 0 {
+		return e.reject(CodeInternal, "%s", text)
+	}
+	e.log.printf("%s\n", text)
+	r.Forget()
+	return nil
 }
 
 func (e *env) checkUnary(in isa.Insn) error {

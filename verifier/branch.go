@@ -37,7 +37,9 @@ func (e *env) checkCondJump(in isa.Insn) error {
 	if in.SrcIsReg() {
 		osrc = &other.fr().regs[in.Src]
 	}
-	e.narrow(in, dst, src, odst, osrc)
+	if err := e.narrow(in, dst, src, odst, osrc); err != nil {
+		return err
+	}
 	if in.SrcIsReg() {
 		e.syncBoth(other, src, osrc, &links)
 	}
@@ -211,17 +213,22 @@ func packetBranch(dst, src *reg, op uint8) int {
 }
 
 // narrow refines both operands of a comparison of scalars on both paths (reg_set_min_max).
-func (e *env) narrow(in isa.Insn, dst, src, odst, osrc *reg) {
+func (e *env) narrow(in isa.Insn, dst, src, odst, osrc *reg) error {
 	if dst.isPointer() || src.isPointer() {
-		return
+		return nil
 	}
 	op, is32 := in.JmpOp(), in.IsJump32()
 	scalar.Refine(&dst.Scalar, &src.Scalar, scalar.Reverse(op), is32)
 	scalar.Refine(&odst.Scalar, &osrc.Scalar, op, is32)
-	e.sane(odst, "true_reg1")
-	e.sane(osrc, "true_reg2")
-	e.sane(dst, "false_reg1")
-	e.sane(src, "false_reg2")
+	for _, r := range [4]struct {
+		*reg
+		where string
+	}{{odst, "true_reg1"}, {osrc, "true_reg2"}, {dst, "false_reg1"}, {src, "false_reg2"}} {
+		if err := e.sane(r.reg, r.where); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // learnNonNull: a pointer equal to one that is not NULL is not NULL either.

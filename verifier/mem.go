@@ -31,8 +31,7 @@ func (e *env) checkLoad(in isa.Insn) error {
 	if err := e.notePtr(typ, true); err != nil {
 		return err
 	}
-	e.sane(dst, "ldx")
-	return nil
+	return e.sane(dst, "ldx")
 }
 
 func (e *env) checkStoreReg(in isa.Insn) error {
