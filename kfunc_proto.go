@@ -22,10 +22,10 @@ func kfuncExts(name string, proto *btf.FuncProto) (args []lower.Ext, result lowe
 		//lint:ignore ST1005 the kernel's words
 		return nil, result, fmt.Errorf("Function %s has %d > %d args", name, n, isa.MaxFuncArgs)
 	}
+	if err := notVariadic(name, proto); err != nil {
+		return nil, result, err
+	}
 	for i, p := range proto.Params {
-		if _, void := btf.UnderlyingType(p.Type).(*btf.Void); void && i == len(proto.Params)-1 {
-			return nil, result, fmt.Errorf("kfunc %s is variadic: a variable number of arguments cannot be passed", name)
-		}
 		e, err := extOf(p.Type)
 		if err != nil {
 			return nil, result, fmt.Errorf("kfunc %s: parameter %d (%s): %w", name, i+1, p.Name, err)
@@ -39,6 +39,18 @@ func kfuncExts(name string, proto *btf.FuncProto) (args []lower.Ext, result lowe
 		return nil, result, fmt.Errorf("kfunc %s: result: %w", name, err)
 	}
 	return args, result, nil
+}
+
+// notVariadic refuses a prototype that ends in "...": for BTF a last parameter without name and type.
+func notVariadic(name string, proto *btf.FuncProto) error {
+	n := len(proto.Params)
+	if n == 0 {
+		return nil
+	}
+	if _, void := btf.UnderlyingType(proto.Params[n-1].Type).(*btf.Void); void {
+		return fmt.Errorf("kfunc %s is variadic: a variable number of arguments, from parameter %d on, cannot be passed", name, n)
+	}
+	return nil
 }
 
 // extOf returns the width and signedness of a type that travels in one register.

@@ -226,6 +226,18 @@ func (f *kfunc) prepare(fn *btf.Func) (b lower.KfuncBinding, call rt.Func, err e
 	return b, call, err
 }
 
+// matches says what is wrong with a prototype before the verifier looks at it.
+func (f *kfunc) matches(fn *btf.Func) error {
+	if f.native == 0 {
+		_, _, err := f.prepare(fn)
+		return err
+	}
+	if proto, ok := fn.Type.(*btf.FuncProto); ok {
+		return notVariadic(f.name, proto)
+	}
+	return nil
+}
+
 // bind makes f callable by a program that declares it with prototype fn.
 func (f *kfunc) bind(fn *btf.Func) (lower.KfuncBinding, error) {
 	b, call, err := f.prepare(fn)

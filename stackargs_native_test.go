@@ -325,6 +325,9 @@ func TestNativeRefused(t *testing.T) {
 		".kfunc long k(long a, long b, long c, long d, long e, double f)\n":                                      "*(R11-8)",
 		".kfunc long k(long a, long b, long c, long d, long e, __int128 f)\n":                                    "parameter 6 (f): an integer of 128 bits is wider than a register",
 		".kfunc __int128 k(long a, long b, long c, long d, long e, long f)\n":                                    "result: an integer of 128 bits is wider than a register",
+		".kfunc long k(long a, long b, long c, long d, long e, ...)\n":                                           "kfunc k is variadic",
+		".kfunc long k(long a, ...)\n":                                                                           "kfunc k is variadic",
+		".kfunc void k(...)\n":                                                                                   "kfunc k is variadic",
 	} {
 		p, err := loadText(decl+five+"call k\nexit\n", Options{Kfuncs: &ks})
 		if err == nil {

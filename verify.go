@@ -47,7 +47,7 @@ func (o *Options) programOptions() program.Options {
 
 // describeKfuncs completes the prototypes of a program's kfuncs and matches them with the Go functions registered: a
 // mismatch is an error that shows both, before the verifier finds fault with one of them. What a native function cannot
-// take the verifier says in the kernel's words first.
+// take the verifier says in the kernel's words first, unless the kernel has none for it.
 func (o *Options) describeKfuncs(p *program.Program) error {
 	for i := range p.Kfuncs {
 		k := &p.Kfuncs[i]
@@ -56,8 +56,8 @@ func (o *Options) describeKfuncs(p *program.Program) error {
 			return fmt.Errorf("program %s: %w", p.Name, err)
 		}
 		k.Type = fn
-		if f, ok := o.Kfuncs.find(k.Name); ok && fn != nil && f.native == 0 {
-			if _, _, err := f.prepare(fn); err != nil {
+		if f, ok := o.Kfuncs.find(k.Name); ok && fn != nil {
+			if err := f.matches(fn); err != nil {
 				return fmt.Errorf("program %s: %w", p.Name, err)
 			}
 		}
