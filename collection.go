@@ -3,6 +3,7 @@ package skep
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"slices"
 
@@ -23,6 +24,16 @@ type Collection struct {
 // as well.
 func LoadCollectionSpec(file string) (*ebpf.CollectionSpec, error) {
 	o, err := loadObject(file, Limits{})
+	if err != nil {
+		return nil, err
+	}
+	return o.Spec, nil
+}
+
+// LoadCollectionSpecFromReader is LoadCollectionSpec for an object that is no file: one that is embedded in the program, say,
+// and read by bytes.NewReader.
+func LoadCollectionSpecFromReader(r io.ReaderAt) (*ebpf.CollectionSpec, error) {
+	o, err := object.Load(r, object.Options{})
 	if err != nil {
 		return nil, err
 	}

@@ -1,9 +1,13 @@
 package skep_test
 
 import (
+	"bytes"
 	"context"
+	"debug/elf"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -465,4 +469,61 @@ func TestCancelNested(t *testing.T) {
 			wg.Wait()
 		})
 	})
+}
+
+// TestMapNumbers: a number in an instruction reaches a map only after somebody was told the number, and never from a file.
+func TestMapNumbers(t *testing.T) {
+	m, err := skep.NewMap(&ebpf.MapSpec{Name: "secret", Type: ebpf.Array, KeySize: 4, ValueSize: 8, MaxEntries: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	tryAll := func() (reached int) {
+		for fd := 1 << 30; fd < 1<<30+4096; fd++ {
+			spec := &ebpf.ProgramSpec{Type: ebpf.SocketFilter, License: "GPL", Instructions: asm.Instructions{
+				asm.LoadMapPtr(asm.R1, fd), asm.Mov.Imm(asm.R0, 0), asm.Return(),
+			}}
+			if p, err := skep.NewProgram(spec); err == nil {
+				p.Close()
+				reached++
+			} else if !strings.Contains(err.Error(), "is not pointing to valid bpf_map") {
+				t.Fatal(err)
+			}
+		}
+		return reached
+	}
+	before := tryAll()
+	fd := m.FD()
+	if after := tryAll(); after != before+1 {
+		t.Errorf("numbers that reach a map: %d, then %d", before, after)
+	}
+	_, err = skep.NewCollection(objectWithMapNumber(t, int32(fd)))
+	if want := fmt.Sprintf("fd %d is not pointing to valid bpf_map", fd); err == nil || !strings.Contains(err.Error(), want) {
+		t.Errorf("an object reached map %d: %v", fd, err)
+	}
+}
+
+// objectWithMapNumber is testdata/globals.o with the number in its first instruction, whose relocation goes elsewhere.
+func objectWithMapNumber(t *testing.T, fd int32) *ebpf.CollectionSpec {
+	t.Helper()
+	b, err := os.ReadFile("testdata/globals.o")
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := elf.NewFile(bytes.NewReader(b))
+	if err != nil {
+		t.Fatal(err)
+	}
+	code, rel := f.Section("socket").Offset, f.Section(".relsocket").Offset
+	if b[code] != 0x18 || binary.LittleEndian.Uint64(b[rel:]) != 0 {
+		t.Fatal("another first instruction or relocation than this test knows")
+	}
+	binary.LittleEndian.PutUint64(b[rel:], 3*8)
+	b[code+1] |= 1 << 4 // BPF_PSEUDO_MAP_FD
+	binary.LittleEndian.PutUint32(b[code+4:], uint32(fd))
+	spec, err := skep.LoadCollectionSpecFromReader(bytes.NewReader(b))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return spec
 }

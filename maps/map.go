@@ -43,6 +43,7 @@ type Map struct {
 
 	id     uint32
 	header *uint64
+	named  atomic.Bool // FD was asked for
 
 	frozen   atomic.Bool
 	freezeMu sync.RWMutex // writers from Go hold it for reading; Freeze for writing
@@ -202,13 +203,17 @@ func (m *Map) Spec() *ebpf.MapSpec { return m.spec }
 const fdBase = 1 << 30
 
 // FD returns a number that stands for the map where instructions made in Go want a file descriptor
-// (asm.Instruction.AssociateMap, asm.LoadMapPtr). It is no file descriptor of the operating system.
-func (m *Map) FD() int { return fdBase + int(m.id) }
+// (asm.Instruction.AssociateMap, asm.LoadMapPtr). It is no file descriptor of the operating system. Before the first call
+// no instruction can name the map so, and programs in object files never can.
+func (m *Map) FD() int {
+	m.named.Store(true)
+	return fdBase + int(m.id)
+}
 
-// FromFD returns the map whose FD is fd.
+// FromFD returns the map whose FD is fd, if somebody was told so.
 func FromFD(fd int) (*Map, bool) {
 	p := registry.table.Load()
-	if i := fd - fdBase; p != nil && i > 0 && i < len(*p) && (*p)[i] != nil {
+	if i := fd - fdBase; p != nil && i > 0 && i < len(*p) && (*p)[i] != nil && (*p)[i].named.Load() {
 		return (*p)[i], true
 	}
 	return nil, false

@@ -21,7 +21,7 @@ type records struct {
 
 // repair puts what the ELF pass found into the spec: records of padded sections on the right instructions, hidden
 // functions as static ones (they are not visible to other objects, so libbpf and we verify them with their callers),
-// marks of weak functions. It also finds each function's BTF.
+// marks of weak functions and of loads of map numbers. It also finds each function's BTF.
 func (o *Object) repair(data []byte, raw *rawObject) error {
 	recs, err := o.readRecords(data, raw)
 	if err != nil {
@@ -43,6 +43,9 @@ func (o *Object) repair(data []byte, raw *rawObject) error {
 		o.repairProgram(ps.Instructions, raw, recs)
 		for i := range ps.Instructions {
 			ins := &ps.Instructions[i]
+			if ins.IsLoadFromMap() && ins.Reference() == "" {
+				program.MarkForeign(ins)
+			}
 			if len(weak) == 0 || !ins.OpCode.IsDWordLoad() {
 				continue
 			}

@@ -95,6 +95,13 @@ func MarkWeak(ins *asm.Instruction) { ins.Metadata.Set(weakKey{}, true) }
 
 func isWeak(ins *asm.Instruction) bool { return ins.Metadata.Get(weakKey{}) != nil }
 
+type foreignKey struct{}
+
+// MarkForeign notes that a map's number in an instruction comes from a file, which cannot know one of this process.
+func MarkForeign(ins *asm.Instruction) { ins.Metadata.Set(foreignKey{}, true) }
+
+func isForeign(ins *asm.Instruction) bool { return ins.Metadata.Get(foreignKey{}) != nil }
+
 // KconfigOffset returns the offset of the kconfig variable whose address an instruction loads.
 func KconfigOffset(ins *asm.Instruction) (offset uint32, ok bool) {
 	n := noteOf(ins)

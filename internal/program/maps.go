@@ -90,7 +90,7 @@ func (b *builder) mapLoad(ins *asm.Instruction, slots *[2]isa.Insn) error {
 		}
 	default:
 		ok := false
-		if b.opt.Map != nil {
+		if b.opt.Map != nil && !isForeign(ins) {
 			m, ok = b.opt.Map(ins)
 		}
 		if !ok && ref != "" {
