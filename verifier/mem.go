@@ -146,11 +146,16 @@ func (e *env) checkMem(op, off, size int, kind accessKind, value int, sx, strict
 	return nil
 }
 
-// narrowLoad cuts a loaded scalar to the width of the load.
+// narrowLoad cuts a loaded scalar to the width of the load. One whose sign bit may be set is another number after it was
+// extended, so that its link to the spilled one ends. The kernel (6.18) keeps that link: it then believes numbers of the
+// wrong sign.
 func narrowLoad(d *reg, size int, sx bool) {
 	switch {
 	case d.typ != scalarValue || size == 8:
 	case sx:
+		if d.Umax >= 1<<(8*size-1) {
+			d.clearID()
+		}
 		d.SignExtend(size)
 	default:
 		d.Truncate(size)
