@@ -18,7 +18,7 @@ func (f *function) bounded(t isa.Reg, limit int32) {
 	defer unlock()
 	f.emit(movReg(t, f.number()))
 	f.st.regs &^= 1 << t
-	switch f.r.IntN(10) {
+	switch f.r.IntN(11) {
 	case 0, 1:
 		f.emit(aluImm(isa.ClassALU64|isa.AluAND, t, limit))
 	case 2:
@@ -63,7 +63,28 @@ func (f *function) bounded(t isa.Reg, limit int32) {
 			isa.Insn{Op: isa.ClassSTX | isa.ModeMEM | isa.SizeDW, Dst: isa.R10, Src: t, Off: off},
 			aluImm(isa.ClassALU64|isa.AluMOV, t, -1),
 			isa.Insn{Op: isa.ClassLDX | isa.ModeMEM | isa.SizeW, Dst: t, Src: isa.R10, Off: off})
+	case 10:
+		f.extended(t)
+		f.emit(aluImm(isa.ClassALU64|isa.AluAND, t, limit))
 	}
+}
+
+// extended spills a number, loads it with its sign extended, and decides on that: what it learns about the one may hold
+// for the other, or not.
+func (f *function) extended(t isa.Reg) {
+	u, off, n := f.temp(t), int16(-8*(f.slots+2)), 1<<f.r.IntN(3)
+	mask := int32(1<<(8*n) - 1)
+	if n == 4 || f.r.IntN(4) == 0 {
+		f.emit(aluReg(isa.ClassALU|isa.AluMOV, t, t))
+	} else {
+		f.emit(aluImm(isa.ClassALU64|isa.AluAND, t, mask>>f.r.IntN(2)))
+	}
+	f.emit(isa.Insn{Op: isa.ClassSTX | isa.ModeMEM | isa.SizeDW, Dst: isa.R10, Src: t, Off: off},
+		isa.Insn{Op: isa.ClassLDX | isa.ModeMEMSX | sizeCode(n), Dst: u, Src: isa.R10, Off: off})
+	op := [...]uint8{isa.JmpJSLT, isa.JmpJSGE, isa.JmpJLT, isa.JmpJSGT, isa.JmpJNE}[f.r.IntN(5)]
+	over := f.jump(isa.Insn{Op: isa.ClassJMP | op, Dst: u, Imm: f.r.Int32N(3) - 1})
+	f.emit(aluImm(isa.ClassALU64|isa.AluADD, t, f.r.Int32N(4)))
+	f.land(over)
 }
 
 // accesses emits a few accesses within [0, size) of the memory that p points to. p must be locked.
