@@ -243,6 +243,10 @@ func (e *env) matchEach(f int) error {
 			if err := e.argOffset(op, false); err != nil {
 				return err
 			}
+			if r.typ.isPacket() && e.funcs[f].changesPkt {
+				// The function knows the pointer as one to memory, which stays where it is. The kernel (6.18) does not look.
+				return e.reject(CodePermission, "%s points into the packet, which the function can move", argName(i))
+			}
 			if err := e.checkMemArg(op, a.size); err != nil {
 				return err
 			}
