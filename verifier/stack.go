@@ -346,7 +346,7 @@ func (e *env) constantKey(op, size int) (uint32, bool, error) {
 	for i := first; i >= 0 && s.typ[i] == slotSpill; i-- {
 		spills++
 	}
-	if !s.isScalarSpill() || spills != size || first != 7 || !s.spilled.Var.IsConst() {
+	if !s.isScalarSpill() || spills != size || !s.spilled.Var.IsConst() || !keyIs(first, s.spilled.Var.Value) {
 		return 0, false, nil
 	}
 	if e.opt.ExactStates {
@@ -356,3 +356,7 @@ func (e *env) constantKey(op, size int) (uint32, bool, error) {
 	e.bt.stack[r.aux] |= 1 << spi
 	return uint32(s.spilled.Var.Value), true, e.trace()
 }
+
+// keyIs reports whether a key that begins at byte first of a slot is the number spilled there. The kernel takes the upper
+// half of the slot for the whole number, too; only of zero that is true.
+func keyIs(first int, spilled uint64) bool { return spilled == 0 || first == 7 && spilled>>32 == 0 }
