@@ -60,7 +60,7 @@ func RunBytecode(code, memory []byte, opts Options) (r0 uint64, out []byte, err 
 		return 0, nil, fmt.Errorf("run: %w", err)
 	}
 	if m != nil {
-		b, _ := m.Bytes(0, uint32(len(memory)))
+		b, _ := maps.SideOf(m).Bytes(0, uint32(len(memory)))
 		out = append(out, b...)
 	}
 	return res.R0, out, nil

@@ -23,6 +23,9 @@ func Architectures() []string { return target.Names() }
 // for arch ("amd64", see Architectures; "" stands for this machine's, "bpf" for none). Any machine can show any architecture's
 // code; for its own it is the code that runs.
 func (p *Program) Disassemble(arch string) (string, error) {
+	if err := p.loaded(); err != nil {
+		return "", err
+	}
 	var b strings.Builder
 	if arch == "bpf" {
 		err := listing.BPF(&b, p.prog)

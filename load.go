@@ -298,7 +298,7 @@ func (l *loader) bindMaps(p *Program) error {
 		d := describe(m)
 		pm.Type, pm.KeySize, pm.ValueSize, pm.MaxEntries, pm.Flags = d.Type, d.KeySize, d.ValueSize, d.MaxEntries, d.Flags
 		pm.Frozen, pm.Contents = d.Frozen, d.Contents
-		if !m.HoldMemory() {
+		if !maps.SideOf(m).HoldMemory() {
 			return fmt.Errorf("program %s: map %s: %w", p.name, pm.Name, maps.ErrClosed)
 		}
 		p.maps = append(p.maps, m)

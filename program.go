@@ -13,6 +13,7 @@ import (
 	"github.com/skep-bpf/skep/internal/ir"
 	"github.com/skep-bpf/skep/internal/program"
 	"github.com/skep-bpf/skep/internal/rt"
+	"github.com/skep-bpf/skep/maps"
 	"github.com/skep-bpf/skep/verifier"
 )
 
@@ -126,8 +127,19 @@ func (p *Program) TailKind() string {
 	return fmt.Sprintf("%s on %s", p.prog.Type, p.engine)
 }
 
+// loaded refuses what no loader made: most often the value of a Go map for a name that is not there.
+func (p *Program) loaded() error {
+	if p == nil || p.exec == nil {
+		return errors.New("program is nil: there is none of that name")
+	}
+	return nil
+}
+
 // Hold keeps the program until Unhold, for a program array that it is stored in.
 func (p *Program) Hold() error {
+	if err := p.loaded(); err != nil {
+		return err
+	}
 	if p.closed.Load() {
 		return fmt.Errorf("program %s: %w", p.name, ErrClosed)
 	}
@@ -155,7 +167,7 @@ func (p *Program) Unhold() {
 			rt.Unregister(h)
 		}
 		for _, m := range p.maps {
-			_ = m.Unhold()
+			_ = maps.SideOf(m).Unhold()
 		}
 	})
 }
@@ -225,6 +237,9 @@ func (p *Program) RunContext(ctx context.Context, opts *ebpf.RunOptions) (RunRes
 func (c Caller) Run(p *Program, opts *ebpf.RunOptions) (RunResult, error) {
 	if opts == nil {
 		opts = &ebpf.RunOptions{}
+	}
+	if c.r == nil {
+		return RunResult{}, errors.New("run program: the Caller is not one that a kfunc was given")
 	}
 	ctx := c.r.Cancel
 	if ctx == nil {

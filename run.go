@@ -70,6 +70,9 @@ var processStart = time.Now()
 // run runs the program. outer is the run that a kfunc was called from, nil outside of one. If out is not nil, it receives the
 // packet in a new slice. timed: measure, which takes longer than a short run.
 func (p *Program) run(ctx context.Context, outer *rt.Run, opts *ebpf.RunOptions, out *[]byte, timed bool) (RunResult, error) {
+	if err := p.loaded(); err != nil {
+		return RunResult{}, err
+	}
 	if opts.Flags != 0 || opts.CPU != 0 || opts.BatchSize != 0 {
 		return RunResult{}, fmt.Errorf("flags, CPU and batch size are not supported: %w", errno.EINVAL)
 	}

@@ -29,10 +29,10 @@ type Variable struct {
 
 func newVariable(vs *ebpf.VariableSpec, name string, m *Map) (*Variable, error) {
 	v := &Variable{name: name, offset: vs.Offset, size: vs.Size(), typ: vs.Type, m: m}
-	if _, ok := m.Bytes(v.offset, v.size); !ok {
+	if _, ok := maps.SideOf(m).Bytes(v.offset, v.size); !ok {
 		return nil, fmt.Errorf("variable %s: offset %d(+%d) is out of bounds of %s", name, v.offset, v.size, m.Name())
 	}
-	if !m.HoldMemory() {
+	if !maps.SideOf(m).HoldMemory() {
 		return nil, fmt.Errorf("variable %s: %w", name, maps.ErrClosed)
 	}
 	// A variable keeps its memory without being closed itself, as with cilium/ebpf.
@@ -40,7 +40,7 @@ func newVariable(vs *ebpf.VariableSpec, name string, m *Map) (*Variable, error) 
 	return v, nil
 }
 
-func unholdMap(m *Map) { rt.AfterRuns(func() { _ = m.Unhold() }) }
+func unholdMap(m *Map) { rt.AfterRuns(func() { _ = maps.SideOf(m).Unhold() }) }
 
 // release gives the memory up early, when the collection is closed.
 func (v *Variable) release() {
@@ -50,12 +50,17 @@ func (v *Variable) release() {
 	}
 }
 
+var errNoVariable = errors.New("variable is nil: there is none of that name")
+
 // use keeps the memory until the function it returns is called.
 func (v *Variable) use() (func() error, error) {
-	if v.closed.Load() || !v.m.HoldMemory() {
+	if v == nil || v.m == nil {
+		return nil, errNoVariable
+	}
+	if v.closed.Load() || !maps.SideOf(v.m).HoldMemory() {
 		return nil, fmt.Errorf("variable %s: %w", v.name, maps.ErrClosed)
 	}
-	return v.m.Unhold, nil
+	return maps.SideOf(v.m).Unhold, nil
 }
 
 // Size returns the variable's size in bytes.
@@ -73,6 +78,9 @@ func (v *Variable) String() string { return fmt.Sprintf("%s (type=%v)", v.name, 
 // Set writes the variable. in has exactly its size as bytes, see Map.Put. A program that runs at the same time may see a part
 // of the new value, unless it is an aligned integer.
 func (v *Variable) Set(in any) error {
+	if v == nil || v.m == nil {
+		return errNoVariable
+	}
 	if v.ReadOnly() {
 		return fmt.Errorf("variable %s: %w", v.name, ErrReadOnly)
 	}
@@ -86,7 +94,7 @@ func (v *Variable) Set(in any) error {
 	if err != nil {
 		return fmt.Errorf("marshaling value %s: %w", v.name, err)
 	}
-	dst, _ := v.m.Bytes(v.offset, v.size)
+	dst, _ := maps.SideOf(v.m).Bytes(v.offset, v.size)
 	copy(dst, b)
 	return nil
 }
@@ -98,7 +106,7 @@ func (v *Variable) Get(out any) error {
 		return err
 	}
 	defer done()
-	src, _ := v.m.Bytes(v.offset, v.size)
+	src, _ := maps.SideOf(v.m).Bytes(v.offset, v.size)
 	if err := sysenc.Unmarshal(out, src); err != nil {
 		return fmt.Errorf("unmarshaling value %s: %w", v.name, err)
 	}

@@ -36,7 +36,7 @@ var _ = define(
 
 func mapLookupElem(r *rt.Run, a *[12]uint64) uint64 {
 	m := maps.FromHandle(a[0])
-	return uint64(m.LookupElem(rt.Mem(a[1], int(m.KeySize())), r.CPU))
+	return uint64(maps.SideOf(m).LookupElem(rt.Mem(a[1], int(m.KeySize())), r.CPU))
 }
 
 // mapLookupPerCPUElem gives another CPU slot's value, NULL for a slot that does not exist.
@@ -46,15 +46,15 @@ func mapLookupPerCPUElem(r *rt.Run, a *[12]uint64) uint64 {
 	if uint64(cpu) >= uint64(rt.CPUs()) {
 		return 0
 	}
-	return uint64(m.LookupElem(rt.Mem(a[1], int(m.KeySize())), int(cpu)))
+	return uint64(maps.SideOf(m).LookupElem(rt.Mem(a[1], int(m.KeySize())), int(cpu)))
 }
 
 func mapUpdateElem(r *rt.Run, a *[12]uint64) uint64 {
 	m := maps.FromHandle(a[0])
-	return m.UpdateElem(rt.Mem(a[1], int(m.KeySize())), rt.Mem(a[2], int(m.ValueSize())), a[3], r.CPU).R0()
+	return maps.SideOf(m).UpdateElem(rt.Mem(a[1], int(m.KeySize())), rt.Mem(a[2], int(m.ValueSize())), a[3], r.CPU).R0()
 }
 
 func mapDeleteElem(r *rt.Run, a *[12]uint64) uint64 {
 	m := maps.FromHandle(a[0])
-	return m.DeleteElem(rt.Mem(a[1], int(m.KeySize()))).R0()
+	return maps.SideOf(m).DeleteElem(rt.Mem(a[1], int(m.KeySize()))).R0()
 }

@@ -61,7 +61,7 @@ func redirectMap(r *rt.Run, a *[12]uint64) uint64 {
 	}
 	d := rt.Redirect{Set: true, Map: m.Name(), Key: key, Flags: flags}
 	if flags&fBroadcast == 0 {
-		first, found := m.RedirectTarget(key)
+		first, found := maps.SideOf(m).RedirectTarget(key)
 		if !found {
 			r.Redirect = rt.Redirect{}
 			return flags & xdpActionMask

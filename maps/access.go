@@ -29,6 +29,9 @@ func (m *Map) LookupAndDelete(key, valueOut any) error {
 
 // LookupAndDeleteWithFlags is LookupAndDelete with flags, see LookupWithFlags.
 func (m *Map) LookupAndDeleteWithFlags(key, valueOut any, flags ebpf.MapLookupFlags) error {
+	if err := m.made(); err != nil {
+		return fmt.Errorf("lookup and delete: %w", err)
+	}
 	if err := m.writable(); err != nil {
 		return fmt.Errorf("lookup and delete: %w", err)
 	}
@@ -230,6 +233,9 @@ func (m *Map) Delete(key any) error {
 // NextKey finds the key that follows key; nil or an unknown key is followed by the first. The error wraps
 // ebpf.ErrKeyNotExist behind the last key.
 func (m *Map) NextKey(key, nextKeyOut any) error {
+	if err := m.made(); err != nil {
+		return fmt.Errorf("next key: %w", err)
+	}
 	buf, direct := sysenc.OutBuffer(nextKeyOut, int(m.keySize))
 	if direct {
 		// The next key may overwrite the key it is looked up with.
@@ -246,6 +252,9 @@ func (m *Map) NextKey(key, nextKeyOut any) error {
 
 // NextKeyBytes is NextKey with a new slice as result, nil behind the last key.
 func (m *Map) NextKeyBytes(key any) ([]byte, error) {
+	if err := m.made(); err != nil {
+		return nil, fmt.Errorf("next key: %w", err)
+	}
 	buf := make([]byte, m.keySize)
 	err := m.next(key, buf)
 	if errors.Is(err, ebpf.ErrKeyNotExist) {

@@ -103,6 +103,9 @@ func (m *Map) batchValue(values reflect.Value, i int) any {
 
 // batchSlices checks the arguments of a batch operation.
 func (m *Map) batchSlices(keys, values any, opts *ebpf.BatchOptions) (k, v reflect.Value, n int, err error) {
+	if err := m.made(); err != nil {
+		return k, v, 0, err
+	}
 	k, v = reflect.ValueOf(keys), reflect.ValueOf(values)
 	per := 1
 	if m.perCPU() {

@@ -25,7 +25,10 @@ func (m *Map) Iterate() *Iterator { return &Iterator{m: m} }
 // Next decodes the next key and value, see Map.Lookup for valueOut. It returns false at the end and on an error, which Err
 // then gives.
 func (it *Iterator) Next(keyOut, valueOut any) bool {
-	if it.err != nil || it.done {
+	if it == nil || it.err != nil || it.done {
+		return false
+	}
+	if it.err = it.m.made(); it.err != nil {
 		return false
 	}
 	for it.count <= it.m.maxEntries {
@@ -70,4 +73,9 @@ func (it *Iterator) step() bool {
 }
 
 // Err returns what ended the walk, nil if it reached the end: ebpf.ErrIterationAborted if keys kept changing.
-func (it *Iterator) Err() error { return it.err }
+func (it *Iterator) Err() error {
+	if it == nil {
+		return nil
+	}
+	return it.err
+}

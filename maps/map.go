@@ -188,6 +188,9 @@ func (m *Map) Flags() uint32 { return m.flags }
 
 // Info describes the map in cilium/ebpf's form.
 func (m *Map) Info() (*ebpf.MapInfo, error) {
+	if err := m.made(); err != nil {
+		return nil, err
+	}
 	return &ebpf.MapInfo{
 		Type: m.typ, KeySize: m.keySize, ValueSize: m.valueSize, MaxEntries: m.maxEntries, Flags: m.flags, Name: m.name,
 	}, nil
@@ -271,24 +274,30 @@ func (m *Map) Close() error {
 	return m.unhold()
 }
 
-// Hold keeps the map's memory and handle until Unhold: a program holds its maps. It fails after Close.
-func (m *Map) Hold() error { return m.hold() }
+// made refuses what New did not make: most often the value of a Go map for a name that is not there.
+func (m *Map) made() error {
+	if m == nil || m.store == nil {
+		return errors.New("map is nil: there is none of that name")
+	}
+	return nil
+}
 
-// Unhold undoes Hold. The caller knows that no program that runs now still uses the map.
-func (m *Map) Unhold() error { return m.unhold() }
-
+// hold keeps the memory of an open map until unhold.
 func (m *Map) hold() error {
+	if err := m.made(); err != nil {
+		return err
+	}
 	if m.closed.Load() {
 		return fmt.Errorf("map %s: %w", m.name, ErrClosed)
 	}
-	if !m.HoldMemory() {
+	if !m.holdMemory() {
 		return fmt.Errorf("map %s: %w", m.name, ErrClosed)
 	}
 	return nil
 }
 
-// HoldMemory is Hold that also succeeds after Close as long as somebody else, a program say, holds the map.
-func (m *Map) HoldMemory() bool {
+// holdMemory is hold that also succeeds after Close as long as somebody else, a program say, holds the map.
+func (m *Map) holdMemory() bool {
 	for {
 		n := m.refs.Load()
 		if n <= 0 {

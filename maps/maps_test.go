@@ -64,17 +64,17 @@ func TestHashAgainstGoMap(t *testing.T) {
 					default:
 						model[string(key)] = string(val)
 					}
-					if e := m.UpdateElem(key, val, flags, cpu); e != want {
+					if e := SideOf(m).UpdateElem(key, val, flags, cpu); e != want {
 						t.Fatalf("update: %v, want %v", e, want)
 					}
 				case 2:
-					e := m.DeleteElem(key)
+					e := SideOf(m).DeleteElem(key)
 					if exists != (e == 0) {
 						t.Fatalf("delete: %v, exists %v", e, exists)
 					}
 					delete(model, string(key))
 				case 3:
-					addr := m.LookupElem(key, cpu)
+					addr := SideOf(m).LookupElem(key, cpu)
 					if exists != (addr != 0) {
 						t.Fatalf("lookup %x: %#x, exists %v", key, addr, exists)
 					}
@@ -123,14 +123,14 @@ func TestHammerHash(t *testing.T) {
 				switch x >> 60 % 4 {
 				case 0, 1:
 					fill(val, k)
-					if e := m.UpdateElem(key, val, 0, 0); e != 0 && e != errno.E2BIG {
+					if e := SideOf(m).UpdateElem(key, val, 0, 0); e != 0 && e != errno.E2BIG {
 						t.Errorf("update: %v", e)
 						stop.Store(true)
 					}
 				case 2:
-					m.DeleteElem(key)
+					SideOf(m).DeleteElem(key)
 				case 3:
-					m.LookupElem(key, 0)
+					SideOf(m).LookupElem(key, 0)
 					err := m.Lookup(key, val)
 					if errors.Is(err, ebpf.ErrKeyNotExist) {
 						continue
@@ -181,10 +181,10 @@ func TestPerCPU(t *testing.T) {
 		for c := range want {
 			want[c] = uint32(100 + c)
 			b := binary.NativeEndian.AppendUint32(nil, want[c])
-			if e := m.UpdateElem(key, b, 0, c); e != 0 {
+			if e := SideOf(m).UpdateElem(key, b, 0, c); e != 0 {
 				t.Fatal(e)
 			}
-			if got := rt.Mem(uint64(m.LookupElem(key, c)), 4); binary.NativeEndian.Uint32(got) != want[c] {
+			if got := rt.Mem(uint64(SideOf(m).LookupElem(key, c)), 4); binary.NativeEndian.Uint32(got) != want[c] {
 				t.Errorf("cpu %d reads %x", c, got)
 			}
 		}
@@ -301,7 +301,7 @@ func TestCloseFreesWhenProgramsAreGone(t *testing.T) {
 	if FromHandle(h) != m {
 		t.Fatal("handle does not lead back")
 	}
-	if err := m.Hold(); err != nil {
+	if err := SideOf(m).Hold(); err != nil {
 		t.Fatal(err)
 	}
 	m.Close()
@@ -309,10 +309,10 @@ func TestCloseFreesWhenProgramsAreGone(t *testing.T) {
 	if err := m.Put(uint32(1), uint64(1)); !errors.Is(err, ErrClosed) {
 		t.Errorf("Put after Close: %v", err)
 	}
-	if FromHandle(h) != m || m.UpdateElem(make([]byte, 4), make([]byte, 8), 0, 0) != 0 {
+	if FromHandle(h) != m || SideOf(m).UpdateElem(make([]byte, 4), make([]byte, 8), 0, 0) != 0 {
 		t.Error("a program that holds the map lost it")
 	}
-	if err := m.Unhold(); err != nil {
+	if err := SideOf(m).Unhold(); err != nil {
 		t.Fatal(err)
 	}
 	if n, _ := offheap.Stats(); n != n0 {
@@ -356,13 +356,13 @@ func BenchmarkHash(b *testing.B) {
 	key, val := make([]byte, 8), make([]byte, 8)
 	for i := range uint64(1 << 13) {
 		binary.NativeEndian.PutUint64(key, i)
-		m.UpdateElem(key, val, 0, 0)
+		SideOf(m).UpdateElem(key, val, 0, 0)
 	}
 	b.Run("lookup", func(b *testing.B) {
 		b.ReportAllocs()
 		for i := range b.N {
 			binary.NativeEndian.PutUint64(key, uint64(i)&(1<<13-1))
-			if m.LookupElem(key, 0) == 0 {
+			if SideOf(m).LookupElem(key, 0) == 0 {
 				b.Fatal(i)
 			}
 		}
@@ -371,7 +371,7 @@ func BenchmarkHash(b *testing.B) {
 		b.ReportAllocs()
 		for i := range b.N {
 			binary.NativeEndian.PutUint64(key, uint64(i)&(1<<13-1))
-			m.UpdateElem(key, val, 0, 0)
+			SideOf(m).UpdateElem(key, val, 0, 0)
 		}
 	})
 }

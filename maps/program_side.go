@@ -13,19 +13,35 @@ import (
 
 // What helpers and lowering use. Precondition everywhere: the calling program holds the map.
 
+// Side is a map as programs, helpers and the loader see it, with what would harm in other hands: keys and values are not
+// checked, and memory may be gone where the caller does not hold the map.
+type Side Map
+
+// SideOf returns the inner side of a map.
+func SideOf(m *Map) *Side { return (*Side)(m) }
+
+// Hold keeps the map's memory until Unhold; it fails after Close.
+func (m *Side) Hold() error { return (*Map)(m).hold() }
+
+// HoldMemory is Hold that also succeeds after Close as long as somebody else, a program say, holds the map.
+func (m *Side) HoldMemory() bool { return (*Map)(m).holdMemory() }
+
+// Unhold undoes Hold. The caller knows that no program that runs now still uses the map.
+func (m *Side) Unhold() error { return (*Map)(m).unhold() }
+
 // Handle returns the value that a program's map load gives: an address that is stable, never 0, and no other map's.
 func (m *Map) Handle() uint64 { return headerAddr(m.header) }
 
 // LookupElem returns the address of the key's value for a CPU slot, 0 if there is none. key is KeySize bytes.
-func (m *Map) LookupElem(key []byte, cpu int) uintptr { return m.store.lookup(key, cpu) }
+func (m *Side) LookupElem(key []byte, cpu int) uintptr { return m.store.lookup(key, cpu) }
 
 // UpdateElem is bpf_map_update_elem: value is ValueSize bytes, of per-CPU maps for the slot cpu.
-func (m *Map) UpdateElem(key, value []byte, flags uint64, cpu int) errno.Errno {
+func (m *Side) UpdateElem(key, value []byte, flags uint64, cpu int) errno.Errno {
 	return m.store.update(key, value, flags, cpu)
 }
 
 // DeleteElem is bpf_map_delete_elem.
-func (m *Map) DeleteElem(key []byte) errno.Errno { return m.store.delete(key) }
+func (m *Side) DeleteElem(key []byte) errno.Errno { return m.store.delete(key) }
 
 // Regions returns the memory that a program can reach through the map, for engines that check accesses.
 func (m *Map) Regions() []rt.Region {
@@ -75,9 +91,10 @@ func (m *Map) Layout() Layout {
 // verifier is concerned. It is nil for any other map.
 func (m *Map) Contents() []byte {
 	s, ok := m.store.(*array)
-	if !ok || m.typ != ebpf.Array || !m.frozen.Load() || m.flags&FlagReadOnlyProg == 0 {
+	if !ok || m.typ != ebpf.Array || !m.frozen.Load() || m.flags&FlagReadOnlyProg == 0 || !m.holdMemory() {
 		return nil
 	}
+	defer m.unhold()
 	return append([]byte(nil), s.m.bytes(0, s.valueSize)...)
 }
 
@@ -89,7 +106,7 @@ func (m *Map) BindTailCaller(kind string) bool {
 }
 
 // RedirectTarget returns the first word of a redirect map's entry (interface, queue size), and whether it exists.
-func (m *Map) RedirectTarget(key uint64) (first uint32, ok bool) {
+func (m *Side) RedirectTarget(key uint64) (first uint32, ok bool) {
 	var k [4]byte
 	if key != uint64(uint32(key)) {
 		return 0, false
@@ -114,7 +131,7 @@ func CopyAt(addr uint64, n int) []byte {
 			continue
 		}
 		for _, g := range m.regions {
-			if !g.Contains(addr, 1) || !m.HoldMemory() {
+			if !g.Contains(addr, 1) || !m.holdMemory() {
 				continue
 			}
 			b := bytes.Clone(rt.Mem(addr, int(min(uint64(n), g.Base+g.Size-addr))))
@@ -127,7 +144,7 @@ func CopyAt(addr uint64, n int) []byte {
 
 // Bytes is direct access to an array's elements, for global variables: offset off into value 0, n bytes. ok is false if
 // the map is no array or the range is outside of it. The memory is shared with running programs.
-func (m *Map) Bytes(off, n uint32) (b []byte, ok bool) {
+func (m *Side) Bytes(off, n uint32) (b []byte, ok bool) {
 	s, isArray := m.store.(*array)
 	if !isArray || m.typ != ebpf.Array || uint64(off)+uint64(n) > uint64(s.valueSize) {
 		return nil, false
