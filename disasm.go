@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/btf"
 
 	"github.com/skep-bpf/skep/internal/export"
 	"github.com/skep-bpf/skep/internal/jit/target"
@@ -83,4 +84,17 @@ func WriteObject(w io.Writer, arch string, progs ...*Program) error {
 	}
 	_, err = w.Write(b)
 	return err
+}
+
+// DescribeArguments writes where the arguments and the result of the named program's functions live, and those of the kfuncs it
+// calls: in BPF, and on each architecture as caller and callee find them. It does not verify the program.
+func DescribeArguments(w io.Writer, spec *ebpf.CollectionSpec, name string) error {
+	p, err := program.FromSpec(spec, name, program.Options{Map: mapOf})
+	if err != nil {
+		return err
+	}
+	return listing.ABI(w, p, func(t btf.Type) error {
+		_, err := extOf(t)
+		return err
+	})
 }

@@ -13,7 +13,7 @@ import (
 )
 
 var jitVerb = &verb{
-	name: "jit", args: "FILE [-prog NAME] [-arch ARCH] [-o FILE.o]", short: "show source, BPF instructions and machine code side by side",
+	name: "jit", args: "FILE [-prog NAME] [-arch ARCH] [-o FILE.o | -abi]", short: "show source, BPF instructions and machine code side by side",
 	help: `
 Prints each program with its source lines, BPF instructions and the machine code of each instruction.
   -prog NAME  only this program
@@ -21,6 +21,8 @@ Prints each program with its source lines, BPF instructions and the machine code
               is no compiler for it
   -o FILE.o   write the machine code as a linkable ELF object instead: a global symbol for each program, a local one for each
               of its functions, source lines for objdump -l and gdb
+  -abi        print where each argument of each function and of each kfunc that is called lives, as caller / callee: in BPF,
+              and in machine code of amd64, arm64 and riscv64; nothing is verified or compiled
 
 Instructions without machine code were found dead by the verifier, or are part of another's code. Machine code holds the
 addresses of maps, helpers and kfuncs as they are in the process that made it: the code in an object is to be read, and runs
@@ -31,6 +33,7 @@ Exit code: 0, 1 if a program was rejected (then there is no object), 2 for wrong
 Examples:
   skep jit prog.o
   skep jit prog.o -prog my_xdp -arch arm64 | less
+  skep jit prog.o -prog my_xdp -abi
   skep jit prog.o -o code.o && objdump -dl code.o
 `,
 }
@@ -42,12 +45,19 @@ func runJIT(e *env, args []string) int {
 	prog := fs.String("prog", "", "")
 	arch := fs.String("arch", "", "")
 	out := fs.String("o", "", "")
+	places := fs.Bool("abi", false, "")
 	spec, names, code, ok := e.someOf(fs, args, prog)
 	if !ok {
 		return code
 	}
 	if _, err := target.Lookup(*arch); err != nil {
 		return e.usageError("-arch: %v", err)
+	}
+	if *places {
+		if *out != "" {
+			return e.usageError("-abi prints, -o writes machine code: one of both")
+		}
+		return e.printABI(spec, names)
 	}
 	if *out != "" {
 		return e.writeObject(spec, names, *arch, *out)
@@ -74,6 +84,17 @@ func (e *env) printCode(spec *ebpf.CollectionSpec, name, arch string) error {
 	}
 	fmt.Fprintf(e.stdout, "program %s\n%s\n", name, text)
 	return nil
+}
+
+// printABI prints where arguments live.
+func (e *env) printABI(spec *ebpf.CollectionSpec, names []string) int {
+	worst := exitOK
+	for _, name := range names {
+		if err := skep.DescribeArguments(e.stdout, spec, name); err != nil {
+			worst = e.fail(exitUsage, err)
+		}
+	}
+	return worst
 }
 
 // writeObject writes the code of all programs to a file, or nothing if one of them does not load.

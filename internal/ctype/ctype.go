@@ -63,11 +63,20 @@ func qualified(word string, t btf.Type, depth int) string {
 	return word + " " + s
 }
 
+// Param writes a parameter as C declares it; compilers leave the names of some out.
+func Param(p btf.FuncParam) string {
+	t := Type(p.Type)
+	if strings.HasSuffix(t, "*") {
+		return t + p.Name
+	}
+	return strings.TrimSpace(t + " " + p.Name)
+}
+
 // Proto writes a prototype as C does.
 func Proto(name string, p *btf.FuncProto) string {
 	params := make([]string, len(p.Params))
 	for i, a := range p.Params {
-		params[i] = strings.TrimSpace(Type(a.Type) + " " + a.Name)
+		params[i] = Param(a)
 	}
-	return fmt.Sprintf("%s %s(%s)", Type(p.Return), name, strings.Join(params, ", "))
+	return fmt.Sprintf("%s(%s)", Param(btf.FuncParam{Name: name, Type: p.Return}), strings.Join(params, ", "))
 }

@@ -40,7 +40,11 @@ func TestType(t *testing.T) {
 		t.Errorf("a pointer to itself: %q", got)
 	}
 	proto := &btf.FuncProto{Return: &btf.Void{}, Params: []btf.FuncParam{{Name: "a", Type: ptr(char)}, {Type: char}}}
-	if got := Proto("f", proto); got != "void f(char * a, char)" {
+	if got := Proto("f", proto); got != "void f(char *a, char)" {
+		t.Error(got)
+	}
+	proto.Return = ptr(char)
+	if got := Proto("f", proto); got != "char *f(char *a, char)" {
 		t.Error(got)
 	}
 }
