@@ -119,9 +119,17 @@ func (k ctxKind) accesses() []ctxAccess {
 	return out
 }
 
-// differs asks both verifiers about one program and says what they disagree about, "" for nothing.
+// differs asks both verifiers about one program and says what they disagree about: verdict, words, states; "" for nothing.
 func differs(p *program.Program) string {
 	v, err := judge(p, verifier.LogAll, 0)
+	if d := disagree(p, v, err); d != "" || v.Ours != v.Kernel {
+		return d
+	}
+	return firstDifference(v.OurLog, v.KernelLog)
+}
+
+// disagree is differs without the states.
+func disagree(p *program.Program, v Verdict, err error) string {
 	switch {
 	case err != nil:
 		return "no verdict: " + err.Error()
@@ -132,7 +140,7 @@ func differs(p *program.Program) string {
 	case !v.Ours && !strings.Contains(v.OurLog, v.KernelReason):
 		return fmt.Sprintf("we say %q, the kernel %q", v.OurReason, v.KernelReason)
 	}
-	return firstDifference(v.OurLog, v.KernelLog)
+	return ""
 }
 
 // beforeTracepoint reports whether a program reads in front of a tracepoint's record, which 6.18 permits: it compares the
@@ -197,7 +205,10 @@ type ctxReport struct {
 }
 
 func (r *ctxReport) compare(t *testing.T, what string, p *program.Program) {
-	d := differs(p)
+	r.add(t, what, differs(p))
+}
+
+func (r *ctxReport) add(t *testing.T, what, d string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.programs++
