@@ -166,16 +166,21 @@ func (t regType) isPacketAny() bool { return t.isPacket() || t == ptrToPacketEnd
 // notNull reports whether a pointer is certainly not NULL (reg_not_null). A variable offset without bounds could wrap to
 // zero.
 func (e *env) notNull(r *reg) bool {
-	if r.typ.mayBeNull() || r.Smin <= -maxVarOff || r.Smax >= maxVarOff {
+	if !bounded(r) {
 		return false
 	}
 	switch r.typ.base() {
-	case ptrToSocket, ptrToTCPSock, ptrToXDPSock, ptrToMapValue, ptrToMapKey, ptrToSockCommon, ptrToMem, constPtrToMap:
+	case ptrToSocket, ptrToTCPSock, ptrToMapValue, ptrToMapKey, ptrToSockCommon, ptrToMem, constPtrToMap:
 		return true
 	case ptrToBTF:
 		return isTrusted(r)
 	}
 	return false
+}
+
+// bounded reports whether a pointer is typed as not NULL and its offset cannot wrap to zero.
+func bounded(r *reg) bool {
+	return !r.typ.mayBeNull() && r.Smin > -maxVarOff && r.Smax < maxVarOff
 }
 
 // isTrusted reports whether a pointer to a BTF type is valid by what the kernel knows: a held reference or a trusted
@@ -246,7 +251,8 @@ func (e *env) learnNonNull(in isa.Insn, dst, src *reg, fr, ofr *frame) {
 	default:
 		return
 	}
-	dstOK, srcOK := e.notNull(dst), e.notNull(src)
+	// all kinds of pointers count here, and not only those that decide a comparison with zero
+	dstOK, srcOK := bounded(dst), bounded(src)
 	if dstOK && src.typ.mayBeNull() {
 		e.setNonNull(&eq.regs[in.Src])
 	}

@@ -2,6 +2,7 @@ package verifier
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -149,15 +150,10 @@ func (e *env) checkProgram() error {
 		return e.reject(CodeStackArgs, "freplace programs with >%d args not supported yet", isa.MaxRegArgs)
 	case !e.ctx.Known():
 		return e.unsupported("programs of type %v", p.Type)
+	case hasExceptionCallback(&p.Funcs[0]):
+		return e.unsupported("exception callbacks")
 	case !progtype.AttachOK(p.Type, p.AttachType):
 		return e.reject(CodeCall, "programs of type %v cannot have the expected attach type %v", p.Type, p.AttachType)
-	}
-	if t := p.Funcs[0].Type; t != nil {
-		for _, tag := range t.Tags {
-			if strings.HasPrefix(tag, "exception_callback:") {
-				return e.unsupported("exception callbacks")
-			}
-		}
 	}
 	for i := 1; i < len(p.Funcs); i++ {
 		if p.Funcs[i].Start != p.Funcs[i-1].End || p.Funcs[i].Start >= p.Funcs[i].End {
@@ -179,6 +175,11 @@ func (e *env) checkProgram() error {
 		return ""
 	}}
 	return nil
+}
+
+// hasExceptionCallback reports whether a main function's tags name a function to run where the program throws.
+func hasExceptionCallback(f *program.Func) bool {
+	return f.Type != nil && slices.ContainsFunc(f.Type.Tags, func(tag string) bool { return strings.HasPrefix(tag, "exception_callback:") })
 }
 
 // checkSleepable checks whether programs of the type may sleep, or have to (check_attach_btf_id).

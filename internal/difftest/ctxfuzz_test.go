@@ -57,7 +57,7 @@ func (g *pointerGen) near() int16 { return int16(g.r.IntN(7)*8 - 8) }
 func (g *pointerGen) statement() {
 	dst, src := g.reg(), g.reg()
 	_, bits := g.size()
-	switch g.r.IntN(13) {
+	switch g.r.IntN(14) {
 	case 0, 1, 2:
 		if len(g.fields) > 0 {
 			in := g.fields[g.r.IntN(len(g.fields))].insn()
@@ -84,17 +84,16 @@ func (g *pointerGen) statement() {
 		op := []uint8{isa.JmpJEQ, isa.JmpJNE}[g.r.IntN(2)]
 		g.emit(isa.Insn{Op: isa.ClassJMP | op, Dst: dst, Off: int16(g.r.IntN(3))})
 	case 12:
-		g.call(src)
+		g.lookup(src)
+	case 13:
+		op := []uint8{isa.JmpJGT, isa.JmpJLE, isa.JmpJEQ, isa.JmpJNE, isa.JmpJNE}[g.r.IntN(5)]
+		g.emit(isa.Insn{Op: isa.ClassJMP | op | isa.SrcX, Dst: dst, Src: src, Off: int16(g.r.IntN(3))},
+			isa.Insn{Op: isa.ClassLDX | isa.ModeMEM | isa.SizeW, Dst: isa.R9, Src: dst, Off: g.near()})
 	}
 }
 
-// call passes a register to a helper that wants memory, or compares it with another one.
-func (g *pointerGen) call(src isa.Reg) {
-	if g.r.IntN(2) == 0 {
-		op := []uint8{isa.JmpJGT, isa.JmpJLE, isa.JmpJEQ}[g.r.IntN(3)]
-		g.emit(isa.Insn{Op: isa.ClassJMP | op | isa.SrcX, Dst: g.reg(), Src: src, Off: int16(g.r.IntN(3))})
-		return
-	}
+// lookup passes a register to a helper that wants memory.
+func (g *pointerGen) lookup(src isa.Reg) {
 	g.emit(isa.Insn{Op: isa.ClassALU64 | isa.AluMOV | isa.SrcX, Dst: isa.R2, Src: src},
 		isa.Insn{Op: isa.ClassLD | isa.ModeIMM | isa.SizeDW, Dst: isa.R1, Src: isa.PseudoMapFD}, isa.Insn{},
 		isa.Insn{Op: isa.ClassJMP | isa.JmpCALL, Imm: 1})
@@ -119,6 +118,9 @@ func (g *pointerGen) program(k ctxKind) *program.Program {
 	g.emit(insnOne, insnOne, insnOne, insnExit)
 	p := k.program(g.insns...)
 	p.Maps = []program.Map{{Name: "m", Type: ebpf.Hash, KeySize: 8, ValueSize: 8, MaxEntries: 1}}
+	if k.typ == ebpf.XDP && g.r.IntN(2) == 0 {
+		p.Maps[0].Type, p.Maps[0].KeySize, p.Maps[0].ValueSize = ebpf.XSKMap, 4, 4
+	}
 	return p
 }
 
