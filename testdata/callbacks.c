@@ -3,6 +3,29 @@
 
 static long (*const bpf_loop)(u32 nr_loops, void *callback, void *ctx, u64 flags) = (void *)181;
 
+static long (*const bpf_for_each_map_elem)(void *map, void *callback, void *ctx, u64 flags) = (void *)164;
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 16);
+	__type(key, u32);
+	__type(value, u64);
+} hash SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 5);
+	__type(key, u32);
+	__type(value, u64);
+} array SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 3);
+	__type(key, u32);
+	__type(value, u64);
+} percpu SEC(".maps");
+
 struct sums {
 	long sum, rounds;
 };
@@ -136,6 +159,92 @@ SEC("tc") __success __retval(151) int loop_many_arguments(struct __sk_buff *ctx)
 
 	bpf_loop(3, many, &s, 0);
 	return s.sum + 7;
+}
+
+static long add_element(void *map, u32 *key, u64 *value, struct sums *s)
+{
+	s->sum += 10 * *key + *value;
+	s->rounds++;
+	*value += 1;
+	return 0;
+}
+
+// 100 for the keys each time, and every value was one the second time.
+SEC("tc") __success __retval(2060) int each_of_array(struct __sk_buff *ctx)
+{
+	struct sums s = {};
+	long n = bpf_for_each_map_elem(&array, add_element, &s, 0);
+
+	n += bpf_for_each_map_elem(&array, add_element, &s, 0);
+	return 10 * s.sum + n;
+}
+
+SEC("tc") __success __retval(336) int each_of_hash(struct __sk_buff *ctx)
+{
+	struct sums s = {};
+
+	for (u32 i = 1; i <= 3; i++) {
+		u64 value = i * 100 / 2;
+		u32 key = i;
+
+		bpf_map_update_elem(&hash, &key, &value, 0);
+	}
+	long n = bpf_for_each_map_elem(&hash, add_element, &s, 0);
+
+	for (u32 i = 1; i <= 3; i++) {
+		u32 key = i;
+
+		bpf_map_delete_elem(&hash, &key);
+	}
+	return n == 3 && bpf_for_each_map_elem(&hash, add_element, &s, 0) == 0 ? s.sum - 24 : -1;
+}
+
+static long delete_and_stop(void *map, u32 *key, u64 *value, struct sums *s)
+{
+	u32 zero = 0;
+	u64 *count = bpf_map_lookup_elem(&array, &zero);
+
+	bpf_map_delete_elem(map, key);
+	s->rounds++;
+	return count && ++*count == 2;
+}
+
+// The callback deletes what it sees and ends after two of three.
+SEC("tc") __success __retval(221) int each_deletes(struct __sk_buff *ctx)
+{
+	struct sums s = {};
+
+	for (u32 i = 1; i <= 3; i++) {
+		u64 value = i;
+		u32 key = i;
+
+		bpf_map_update_elem(&hash, &key, &value, 0);
+	}
+	long n = bpf_for_each_map_elem(&hash, delete_and_stop, &s, 0);
+	struct sums rest = {};
+
+	bpf_for_each_map_elem(&hash, add_element, &rest, 0);
+	for (u32 i = 1; i <= 3; i++) {
+		u32 key = i;
+
+		bpf_map_delete_elem(&hash, &key);
+	}
+	return 100 * n + 10 * s.rounds + rest.rounds;
+}
+
+SEC("tc") __success __retval(33) int each_of_percpu(struct __sk_buff *ctx)
+{
+	struct sums s = {};
+	long n = bpf_for_each_map_elem(&percpu, add_element, &s, 0);
+
+	return s.sum + n;
+}
+
+SEC("tc") __success __retval(-22) int each_bad_flags(struct __sk_buff *ctx)
+{
+	struct sums s = {};
+
+	return bpf_for_each_map_elem(&array, add_element, &s, 1);
 }
 
 static long inner_long(u64 i, struct sums *s)

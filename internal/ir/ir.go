@@ -212,10 +212,10 @@ type Program struct {
 }
 
 // MaxStack is the most stack that one function can have, in bytes: BPF stack (MAX_BPF_STACK), and below it the registers that
-// a loop in place of a call with a callback saves.
+// a loop in place of a call with a callback saves, and two words for the host function that finds map elements.
 const (
 	MaxStack = 512 + LoopSave
-	LoopSave = 32
+	LoopSave = 48
 )
 
 // IsCall reports whether op calls something, so that r1..r5 and the outgoing slots are lost.

@@ -10,6 +10,7 @@ const (
 	helperMapLookup = 1
 	helperCPU       = 8
 	helperTailCall  = 12
+	helperForEach   = 164
 	helperLoop      = 181
 )
 
@@ -64,7 +65,11 @@ func (l *lowerer) helper(in isa.Insn) {
 		return
 	}
 	h, ok := l.env.Helper(in.Imm)
-	if !ok {
+	if in.Imm == helperForEach && ok && l.res != nil {
+		l.forEach(int64(h))
+		return
+	}
+	if !ok || in.Imm == helperForEach {
 		l.fail("helper %s#%d: %w", isa.HelperName(in.Imm), in.Imm, ErrNoRuntime)
 		return
 	}

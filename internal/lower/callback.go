@@ -15,41 +15,85 @@ const (
 	e2Big         = -7
 )
 
+// The registers of a loop: its number of rounds or its map, the round, what the caller passes on, the callback where it is not the
+// same always.
+const (
+	regSource = 6 + iota
+	regRound
+	regPassed
+	regCallback
+)
+
 // loop emits bpf_loop(r1 rounds, r2 callback, r3 passed on, r4 flags): r0 = the number of rounds, or an error. As the loop that
 // Linux puts in its place (inline_bpf_loop), except that flags other than zero are an error at run time.
 func (l *lowerer) loop() {
 	start := len(l.out.Insns)
-	defer func() {
-		for i := start + 1; i < len(l.out.Insns); i++ {
-			l.out.Insns[i].Flag |= ir.FlagInside
-		}
-	}()
 	fails := []int{l.refuse(ir.NE, 4, 0, eInval), l.refuse(ir.GT, 1, maxLoopRounds, e2Big)}
-	const rounds, round, passed, callback = 6, 7, 8, 9
-	kept := []uint8{rounds, round, passed}
+	l.rounds(fails, func() int {
+		end := l.jumpAhead(ir.Insn{Op: ir.Jcc, Sub: ir.GE, W: 8, Dst: regRound, Src: regSource})
+		l.move(1, regRound)
+		l.move(2, regPassed)
+		return end
+	})
+	l.inside(start)
+}
+
+// forEach emits bpf_for_each_map_elem(r1 map, r2 callback, r3 passed on, r4 flags): r0 = the number of elements that the callback
+// was called with. next is the host function that finds them (helpers.MapNext): its words on the stack are a position, which is
+// zero at first, and the address of the key.
+func (l *lowerer) forEach(next int64) {
+	const position, keyAddr = -ir.LoopSave, -ir.LoopSave + 8
+	start := len(l.out.Insns)
+	fails := []int{l.refuse(ir.NE, 4, 0, eInval)}
+	base := int32(-l.stack)
+	l.emit(ir.Insn{Op: ir.Store, W: 8, Dst: 10, Off: base + position, Flag: ir.FlagImm})
+	l.rounds(fails, func() int {
+		l.move(1, regSource)
+		l.move(2, 10)
+		l.emit(ir.Insn{Op: ir.Add, W: 8, Dst: 2, Imm: int64(base + position), Flag: ir.FlagImm})
+		l.emit(ir.Insn{Op: ir.CallHost, Imm: next, Sub: 2})
+		end := l.jumpAhead(ir.Insn{Op: ir.Jcc, Sub: ir.EQ, W: 8, Dst: 0, Flag: ir.FlagImm})
+		l.move(1, regSource)
+		l.emit(ir.Insn{Op: ir.Load, W: 8, Dst: 2, Src: 10, Off: base + keyAddr})
+		l.move(3, 0)
+		l.move(4, regPassed)
+		return end
+	})
+	l.inside(start)
+}
+
+// rounds emits the loop around a callback: before makes its arguments, or jumps where there is no further round. r0 is the number of
+// rounds in the end; fails are jumps to behind it.
+func (l *lowerer) rounds(fails []int, before func() (end int)) {
+	kept := []uint8{regSource, regRound, regPassed}
 	if l.fact(l.pc).Callback <= 0 {
-		kept = append(kept, callback)
+		kept = append(kept, regCallback)
 	}
 	l.saveRegs(ir.Store, kept)
-	l.move(rounds, 1)
-	l.move(passed, 3)
+	l.move(regSource, 1)
+	l.move(regPassed, 3)
 	if len(kept) > 3 {
-		l.move(callback, 2)
+		l.move(regCallback, 2)
 	}
-	l.emit(ir.Insn{Op: ir.Mov, W: 8, Dst: round, Flag: ir.FlagImm})
+	l.emit(ir.Insn{Op: ir.Mov, W: 8, Dst: regRound, Flag: ir.FlagImm})
 	head := int32(len(l.out.Insns))
 	l.emit(ir.Insn{Op: ir.Yield})
-	end := l.jumpAhead(ir.Insn{Op: ir.Jcc, Sub: ir.GE, W: 8, Dst: round, Src: rounds})
-	l.move(1, round)
-	l.move(2, passed)
-	l.callCallback(callback)
-	l.emit(ir.Insn{Op: ir.Add, W: 8, Dst: round, Imm: 1, Flag: ir.FlagImm})
+	end := before()
+	l.callCallback(regCallback)
+	l.emit(ir.Insn{Op: ir.Add, W: 8, Dst: regRound, Imm: 1, Flag: ir.FlagImm})
 	l.emit(ir.Insn{Op: ir.Jcc, Sub: ir.EQ, W: 8, Dst: 0, Flag: ir.FlagImm | flagLocal, Off: head})
 	l.land(end)
-	l.move(0, round)
+	l.move(0, regRound)
 	l.saveRegs(ir.Load, kept)
 	for _, f := range fails {
 		l.land(f)
+	}
+}
+
+// inside marks what was emitted behind start as parts of one BPF instruction.
+func (l *lowerer) inside(start int) {
+	for i := start + 1; i < len(l.out.Insns); i++ {
+		l.out.Insns[i].Flag |= ir.FlagInside
 	}
 }
 
@@ -70,7 +114,8 @@ func (l *lowerer) land(jump int) { l.out.Insns[jump].Off = int32(len(l.out.Insns
 
 func (l *lowerer) move(dst, src uint8) { l.emit(ir.Insn{Op: ir.Mov, W: 8, Dst: dst, Src: src}) }
 
-// saveRegs stores registers to the running function's frame, or loads them from there. There is room for four (ir.LoopSave).
+// saveRegs stores registers to the running function's frame, or loads them from there. There is room for four, and
+// below for what a host function keeps (ir.LoopSave).
 func (l *lowerer) saveRegs(op ir.Op, kept []uint8) {
 	l.loops = true
 	for i, r := range kept {
