@@ -12,6 +12,7 @@ import (
 	"github.com/skep-bpf/skep/internal/kernel"
 	"github.com/skep-bpf/skep/internal/progen"
 	"github.com/skep-bpf/skep/internal/program"
+	"github.com/skep-bpf/skep/internal/progtype"
 )
 
 // This file compares with the running kernel what a program's type decides beside its context: which parameters are the
@@ -166,5 +167,73 @@ func TestVerdictsOfTypes(t *testing.T) {
 	t.Log(report.String())
 	for k, n := range report.wording {
 		t.Logf("%5d %s", n, k)
+	}
+}
+
+// packetProgram makes a program that proves 16 bytes of the packet, has their address in r7, and goes on with body; nil if
+// the kind has no packet.
+func packetProgram(k ctxKind, body ...isa.Insn) *program.Program {
+	var start, end *isa.Insn
+	for _, a := range k.accesses() {
+		in := a.insn()
+		switch x := k.context().Access(a.off, a.size, a.op); {
+		case !x.OK || a.op != progtype.Read:
+		case x.Field == progtype.FieldPacket:
+			in.Dst, start = isa.R7, &in
+		case x.Field == progtype.FieldPacketEnd:
+			in.Dst, end = isa.R8, &in
+		}
+	}
+	if start == nil || end == nil {
+		return nil
+	}
+	insns := []isa.Insn{
+		*start, *end, {Op: isa.ClassALU64 | isa.AluMOV | isa.SrcX, Dst: isa.R9, Src: isa.R7},
+		{Op: isa.ClassALU64 | isa.AluADD, Dst: isa.R9, Imm: 16},
+		{Op: isa.ClassJMP | isa.JmpJGT | isa.SrcX, Dst: isa.R9, Src: isa.R8, Off: int16(len(body))},
+	}
+	return k.program(append(append(insns, body...), insnOne, insnExit)...)
+}
+
+// TestPackets compares what each program type may do with its packet: store into it, and pass it to helpers that are made
+// for it and to others, as memory that they read or write.
+func TestPackets(t *testing.T) {
+	if err := kernel.Available(); err != nil {
+		t.Skip("the running kernel is the oracle of packets: ", err)
+	}
+	mov := func(dst isa.Reg, imm int32) isa.Insn {
+		return isa.Insn{Op: isa.ClassALU64 | isa.AluMOV, Dst: dst, Imm: imm}
+	}
+	copyTo := func(dst, src isa.Reg) isa.Insn {
+		return isa.Insn{Op: isa.ClassALU64 | isa.AluMOV | isa.SrcX, Dst: dst, Src: src}
+	}
+	call := func(id int32) isa.Insn { return isa.Insn{Op: isa.ClassJMP | isa.JmpCALL, Imm: id} }
+	mapPtr := []isa.Insn{{Op: isa.ClassLD | isa.ModeIMM | isa.SizeDW, Dst: isa.R1, Src: isa.PseudoMapFD}, {}}
+	var report ctxReport
+	for _, k := range ctxKinds() {
+		for what, body := range map[string][]isa.Insn{
+			"load":               {{Op: isa.ClassLDX | isa.ModeMEM | isa.SizeDW, Dst: isa.R2, Src: isa.R7, Off: 8}},
+			"load beyond":        {{Op: isa.ClassLDX | isa.ModeMEM | isa.SizeDW, Dst: isa.R2, Src: isa.R7, Off: 9}},
+			"store":              {{Op: isa.ClassST | isa.ModeMEM | isa.SizeW, Dst: isa.R7, Off: 4}},
+			"lookup (pkt)":       append([]isa.Insn{copyTo(isa.R2, isa.R7)}, append(mapPtr, call(1))...),
+			"get_current_comm":   {copyTo(isa.R1, isa.R7), mov(isa.R2, 16), call(16)},
+			"trace_printk":       {copyTo(isa.R1, isa.R7), mov(isa.R2, 8), call(6)},
+			"csum_diff (pkt)":    {mov(isa.R1, 0), mov(isa.R2, 0), copyTo(isa.R3, isa.R7), mov(isa.R4, 8), mov(isa.R5, 0), call(28)},
+			"strtol reads":       {copyTo(isa.R1, isa.R7), mov(isa.R2, 8), mov(isa.R3, 0), copyTo(isa.R4, isa.R10), {Op: isa.ClassALU64 | isa.AluADD, Dst: isa.R4, Imm: -8}, call(105)},
+			"skb_load_bytes":     {mov(isa.R2, 0), copyTo(isa.R3, isa.R7), mov(isa.R4, 8), call(26)},
+			"update (pkt) value": append([]isa.Insn{copyTo(isa.R2, isa.R7), copyTo(isa.R3, isa.R7), mov(isa.R4, 0)}, append(mapPtr, call(2))...),
+		} {
+			p := packetProgram(k, body...)
+			if p == nil {
+				continue
+			}
+			p.Maps = []program.Map{{Name: "m", Type: ebpf.Hash, KeySize: 8, ValueSize: 8, MaxEntries: 1}}
+			v, err := judge(p, 0, 0)
+			report.add(t, fmt.Sprintf("%v: %s", k, what), disagree(p, v, err))
+		}
+	}
+	t.Logf("%d programs, %d differ", report.programs, report.differ)
+	if report.programs < 100 {
+		t.Error("hardly any type has a packet")
 	}
 }
