@@ -28,13 +28,20 @@ type subject struct {
 
 func needKernel(t *testing.T) {
 	t.Helper()
+	if err := kernelMissing(); err != nil {
+		t.Skipf("the kernel is the oracle of this test, and it cannot be used (root?): %v", err)
+	}
+}
+
+// kernelMissing says why the kernel cannot be asked, nil if it can.
+func kernelMissing() error {
 	p, err := ebpf.NewProgram(&ebpf.ProgramSpec{
 		Type: ebpf.SocketFilter, License: "GPL", Instructions: asm.Instructions{asm.Mov.Imm(asm.R0, 0), asm.Return()},
 	})
 	if err != nil {
-		t.Skipf("the kernel is the oracle of this test, and it cannot be used (root?): %v", err)
+		return err
 	}
-	p.Close()
+	return p.Close()
 }
 
 func engines() []skep.Engine { return []skep.Engine{skep.EngineAuto, skep.EngineInterpreter} }
