@@ -25,7 +25,8 @@ const (
 	KfuncRelease = KfuncFlags(program.KfuncRelease)
 	// KfuncRetNull: the pointer it returns may be NULL; the program must check.
 	KfuncRetNull = KfuncFlags(program.KfuncRetNull)
-	// KfuncTrustedArgs: pointers to structs must come from a kfunc or the context, unchanged and not NULL.
+	// KfuncTrustedArgs: pointers to structs must come from a kfunc or the context, unchanged and not NULL. A struct that a
+	// kfunc hands out must have the same Go type here; of parameters that are uintptr only the program's word is known.
 	KfuncTrustedArgs = KfuncFlags(program.KfuncTrustedArgs)
 	// KfuncSleepable: only sleepable programs may call it.
 	KfuncSleepable = KfuncFlags(program.KfuncSleepable)

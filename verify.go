@@ -62,6 +62,9 @@ func (o *Options) describeKfuncs(p *program.Program) error {
 			}
 		}
 	}
+	if err := o.Kfuncs.checkHandedOut(p.Kfuncs); err != nil {
+		return fmt.Errorf("program %s: %w", p.Name, err)
+	}
 	return nil
 }
 
