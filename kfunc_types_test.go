@@ -19,23 +19,23 @@ type outer struct {
 // TestTrustedTypes: a structure that one kfunc hands out does not pass for another Go type that a kfunc trusts, whatever the
 // program calls it.
 func TestTrustedTypes(t *testing.T) {
-	file, err := NewObject[fileHandle]()
+	handle, err := NewObject[fileHandle]()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer file.Free()
+	defer handle.Free()
 	whole, err := NewObject[outer]()
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer whole.Free()
-	file.Value().ID, whole.Value().In.ID = 77, 78
+	handle.Value().ID, whole.Value().In.ID = 77, 78
 	var ks Kfuncs
 	for name, k := range map[string]struct {
 		fn    any
 		flags KfuncFlags
 	}{
-		"file_get":  {func() *Object[fileHandle] { return file }, KfuncAcquire | KfuncRetNull},
+		"file_get":  {func() *Object[fileHandle] { return handle }, KfuncAcquire | KfuncRetNull},
 		"file_use":  {func(f *fileHandle) uint64 { return f.ID }, KfuncTrustedArgs},
 		"file_put":  {func(*fileHandle) {}, KfuncRelease},
 		"dir_use":   {func(d *dirHandle) uint64 { return d.ID }, KfuncTrustedArgs},
@@ -54,29 +54,34 @@ func TestTrustedTypes(t *testing.T) {
 			"\nr0 = r7\nexit\n1: r0 = 0\nexit\n"
 	}
 	const (
-		x       = ".struct x { u64 id; u64 right; }\n"
-		fileGet = ".kfunc struct x *file_get() acquire ret_null\n"
-		filePut = ".kfunc void file_put(struct x *f) release\n"
+		x        = ".struct x { u64 id; u64 right; }\n"
+		fileGet  = ".kfunc struct x *file_get() acquire ret_null\n"
+		filePut  = ".kfunc void file_put(struct x *f) release\n"
+		file     = x + fileGet + filePut
+		useFile  = ".kfunc u64 file_use(struct x *f) trusted_args\n"
+		useDir   = ".kfunc u64 dir_use(struct x *f) trusted_args\n"
+		putDir   = ".kfunc void dir_put(struct x *f) release\n"
+		getOuter = ".kfunc struct o *outer_get() acquire ret_null\n.kfunc void outer_put(struct o *o) release\n"
+		outerOfI = ".struct i { u64 id; u64 right; }\n.struct o { struct i in; u64 sum; }\n" + getOuter
+		outerOfX = ".struct o { struct x in; u64 sum; }\n" + getOuter
+		useDirI  = ".kfunc u64 dir_use(struct i *i) trusted_args\n"
+		useInner = ".kfunc u64 inner_use(struct i *i) trusted_args\n"
+		useDirY  = ".struct y { u64 id; u64 right; }\n.kfunc u64 dir_use(struct y *f) trusted_args\n"
+		twoTypes = ": the program's struct x is skep.dirHandle, and skep.fileHandle for kfunc file_get: two types need two names"
 	)
 	for _, c := range []struct {
 		what, src, err string
 		want           uint32
 	}{
-		{"the same type", src(x+fileGet+filePut+".kfunc u64 file_use(struct x *f) trusted_args\n", "file_get", "file_use", "file_put"), "", 77},
-		{"another type that is trusted", src(x+fileGet+filePut+".kfunc u64 dir_use(struct x *f) trusted_args\n", "file_get", "dir_use", "file_put"),
-			"kfunc dir_use: the program's struct x is skep.dirHandle, and skep.fileHandle for kfunc file_get: two types need two names", 0},
-		{"another type that is released", src(x+fileGet+".kfunc void dir_put(struct x *f) release\n.kfunc u64 file_use(struct x *f) trusted_args\n",
-			"file_get", "file_use", "dir_put"), "kfunc dir_put: the program's struct x is skep.dirHandle", 0},
-		{"another name", src(x+".struct y { u64 id; u64 right; }\n"+fileGet+filePut+".kfunc u64 dir_use(struct y *f) trusted_args\n",
-			"file_get", "dir_use", "file_put"), "expected pointer to STRUCT y but R1 has a pointer to STRUCT x", 0},
-		{"a structure inside", src(".struct i { u64 id; u64 right; }\n.struct o { struct i in; u64 sum; }\n.kfunc struct o *outer_get() acquire ret_null\n"+
-			".kfunc void outer_put(struct o *o) release\n.kfunc u64 inner_use(struct i *i) trusted_args\n", "outer_get", "inner_use", "outer_put"), "", 78},
-		{"another type for a structure inside", src(".struct i { u64 id; u64 right; }\n.struct o { struct i in; u64 sum; }\n"+
-			".kfunc struct o *outer_get() acquire ret_null\n.kfunc void outer_put(struct o *o) release\n"+
-			".kfunc u64 dir_use(struct i *i) trusted_args\n", "outer_get", "dir_use", "outer_put"),
+		{"the same type", src(file+useFile, "file_get", "file_use", "file_put"), "", 77},
+		{"another type that is trusted", src(file+useDir, "file_get", "dir_use", "file_put"), "kfunc dir_use" + twoTypes, 0},
+		{"another type that is released", src(x+fileGet+putDir+useFile, "file_get", "file_use", "dir_put"), "kfunc dir_put" + twoTypes, 0},
+		{"another name", src(file+useDirY, "file_get", "dir_use", "file_put"),
+			"expected pointer to STRUCT y but R1 has a pointer to STRUCT x", 0},
+		{"a structure inside", src(outerOfI+useInner, "outer_get", "inner_use", "outer_put"), "", 78},
+		{"another type for a structure inside", src(outerOfI+useDirI, "outer_get", "dir_use", "outer_put"),
 			"kfunc dir_use: the program's struct i is skep.dirHandle, and skep.inner for kfunc outer_get", 0},
-		{"one name for two objects", src(x+fileGet+filePut+".kfunc u64 file_use(struct x *f) trusted_args\n.struct o { struct x in; u64 sum; }\n"+
-			".kfunc struct o *outer_get() acquire ret_null\n.kfunc void outer_put(struct o *o) release\n", "file_get", "file_use", "file_put") +
+		{"one name for two objects", src(file+useFile+outerOfX, "file_get", "file_use", "file_put") +
 			"call outer_get\nr1 = r0\ncall outer_put\n", "the program's struct x is skep.", 0},
 	} {
 		p, err := loadText(c.src, Options{Kfuncs: &ks})

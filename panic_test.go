@@ -42,7 +42,8 @@ func TestNoPanic(t *testing.T) {
 	}
 	for name, f := range map[string]any{
 		"DisassembleSpec": skep.DisassembleSpec, "LoadAndAssign": skep.LoadAndAssign, "LoadCollectionSpec": skep.LoadCollectionSpec,
-		"LoadCollectionSpecFromReader": skep.LoadCollectionSpecFromReader, "RunBytecode": skep.RunBytecode, "LoadCollection": skep.LoadCollection,
+		"LoadCollectionSpecFromReader": skep.LoadCollectionSpecFromReader, "RunBytecode": skep.RunBytecode,
+		"LoadCollection":            skep.LoadCollection,
 		"LoadCollectionWithOptions": skep.LoadCollectionWithOptions, "NewCollection": skep.NewCollection,
 		"NewCollectionWithOptions": skep.NewCollectionWithOptions, "NewMap": skep.NewMap, "NewProgram": skep.NewProgram,
 		"NewProgramWithOptions": skep.NewProgramWithOptions, "Verify": skep.Verify, "NewObject": skep.NewObject[struct{}],
@@ -50,7 +51,8 @@ func TestNoPanic(t *testing.T) {
 		callEmpty(t, name, reflect.ValueOf(f))
 	}
 	empty := &ebpf.CollectionSpec{
-		Maps: map[string]*ebpf.MapSpec{"m": nil}, Programs: map[string]*ebpf.ProgramSpec{"p": nil}, Variables: map[string]*ebpf.VariableSpec{"v": nil},
+		Maps: map[string]*ebpf.MapSpec{"m": nil}, Programs: map[string]*ebpf.ProgramSpec{"p": nil},
+		Variables: map[string]*ebpf.VariableSpec{"v": nil},
 	}
 	for name, f := range map[string]func(){
 		"NewCollection": func() { _, _ = skep.NewCollection(empty) },
