@@ -2,6 +2,8 @@ package main
 
 import (
 	"bytes"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -10,6 +12,14 @@ import (
 // Where something is wrong, standard error says what.
 func TestExitCodes(t *testing.T) {
 	const obj = "../../testdata/"
+	capture, err := os.ReadFile(obj + "two.pcap")
+	if err != nil {
+		t.Fatal(err)
+	}
+	empty := filepath.Join(t.TempDir(), "empty.pcap")
+	if err := os.WriteFile(empty, capture[:24], 0o666); err != nil { // the header alone
+		t.Fatal(err)
+	}
 	for _, c := range []struct {
 		args string
 		code int
@@ -29,6 +39,8 @@ func TestExitCodes(t *testing.T) {
 		{"run " + obj + "counter.o -prog count -data 00", 1, "packet of 1 bytes"},
 		{"run " + obj + "counter.o -prog count -engine warp", 2, "use jit, interp or kernel"},
 		{"run " + obj + "counter.o -prog count -repeat 4294967297", 2, "-repeat: at most"},
+		{"run " + obj + "counter.o -prog count -data @" + empty, 2, "empty.pcap holds no packets"},
+		{"run " + obj + "counter.o -prog count -data @" + obj + "counter.c.pcap", 2, "no such file"},
 		{"run " + obj + "counter.o -prog nope", 2, "no program nope"},
 		{"run " + obj + "private.o -prog needs_variable", 2, "there are no kernel variables"},
 		{"run nothing.o", 2, "no such file"},

@@ -162,7 +162,11 @@ func readPackets(arg string, typ ebpf.ProgramType) ([][]byte, error) {
 			return nil, err
 		}
 		defer f.Close()
-		return pcap.Read(f)
+		packets, err := pcap.Read(f)
+		if err == nil && len(packets) == 0 {
+			err = fmt.Errorf("%s holds no packets", file)
+		}
+		return packets, err
 	}
 	b, err := os.ReadFile(file)
 	return [][]byte{b}, err
