@@ -2,6 +2,7 @@ package helpers
 
 import (
 	"encoding/binary"
+	"slices"
 
 	"github.com/skep-bpf/skep/internal/rt"
 	"github.com/skep-bpf/skep/maps"
@@ -27,11 +28,12 @@ var _ = define(
 // the value, 0 behind the last element.
 func mapNext(r *rt.Run, a *[12]uint64) uint64 {
 	words := rt.Mem(a[1], 16)
-	position, key, value := maps.SideOf(maps.FromHandle(a[0])).NextElem(binary.LittleEndian.Uint64(words), r.CPU)
+	m := maps.SideOf(maps.FromHandle(a[0]))
+	position, key, value := m.NextElem(binary.LittleEndian.Uint64(words), r.CPU)
 	binary.LittleEndian.PutUint64(words, position)
-	if key == 0 {
-		key = uintptr(a[1]) + 4 // the position's upper half
-	}
 	binary.LittleEndian.PutUint64(words[8:], uint64(key))
+	if g := m.KeyMemory(); g.Size > 0 && !slices.Contains(r.Mem(), g) {
+		r.AddMem(g) // the callback may keep the key's address
+	}
 	return uint64(value)
 }

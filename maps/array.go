@@ -2,6 +2,7 @@ package maps
 
 import (
 	"encoding/binary"
+	"errors"
 
 	"github.com/skep-bpf/skep/internal/errno"
 	"github.com/skep-bpf/skep/internal/offheap"
@@ -29,10 +30,11 @@ type array struct {
 	stride     int
 	perCPU     int // distance of one CPU's values from the next one's; 0: not per CPU
 	maxEntries uint32
+	keys       *arrayKeys
 }
 
 func newArray(valueSize, maxEntries uint32, perCPU bool, limit uint64) (*array, error) {
-	a := &array{valueSize: int(valueSize), stride: round8(int(valueSize)), maxEntries: maxEntries}
+	a := &array{valueSize: int(valueSize), stride: round8(int(valueSize)), maxEntries: maxEntries, keys: new(arrayKeys)}
 	size, err := mulSize(limit, uint64(a.stride), uint64(maxEntries))
 	if err != nil {
 		return nil, err
@@ -148,7 +150,7 @@ func (a *array) ranges() []rt.Region {
 	return []rt.Region{{Base: uint64(a.m.addr(0)), Size: uint64(a.region.Size())}}
 }
 
-func (a *array) free() error { return a.region.Free() }
+func (a *array) free() error { return errors.Join(a.region.Free(), a.keys.free()) }
 
 // slots is an array whose elements can be absent: devmap, cpumap, xskmap. A value is present if its first four bytes
 // (interface, queue size, socket) are not zero.

@@ -232,6 +232,36 @@ SEC("tc") __success __retval(221) int each_deletes(struct __sk_buff *ctx)
 	return 100 * n + 10 * s.rounds + rest.rounds;
 }
 
+static long keep_key(void *map, u32 *key, u64 *value, u32 **kept)
+{
+	*kept = key;
+	return 0;
+}
+
+static __noinline int keeps_key(u32 **kept)
+{
+	return bpf_for_each_map_elem(&array, keep_key, kept, 0);
+}
+
+static __noinline int uses_stack(struct __sk_buff *ctx)
+{
+	volatile u64 a[16];
+
+	for (int i = 0; i < 16; i++)
+		a[i] = ~0ull;
+	return a[ctx->mark & 15] == 0;
+}
+
+// A key's address may be kept longer than the frame of the call that it came from.
+SEC("tc") __success __retval(54) int each_keeps_key(struct __sk_buff *ctx)
+{
+	u32 *kept = NULL;
+	int n = keeps_key(&kept);
+
+	n += uses_stack(ctx);
+	return kept ? 10 * n + *kept : -1;
+}
+
 SEC("tc") __success __retval(33) int each_of_percpu(struct __sk_buff *ctx)
 {
 	struct sums s = {};
