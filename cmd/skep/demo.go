@@ -157,7 +157,7 @@ func (e *env) demoCounts(m *skep.Map) error {
 
 // demoCode prints the machine code of the call of the Go kfunc, from the first stack argument on.
 func (e *env) demoCode(p *skep.Program) error {
-	text, err := p.Disassemble("amd64")
+	text, err := p.Disassemble("")
 	if err != nil {
 		return err
 	}

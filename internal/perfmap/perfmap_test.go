@@ -53,7 +53,7 @@ func TestConcurrent(t *testing.T) {
 		if m == nil {
 			t.Fatalf("torn line %q", l)
 		}
-		if g := fmt.Sprintf("%s", m[2]); fmt.Sprintf("%x", atoi(g)) != m[1] {
+		if fmt.Sprintf("%x", atoi(m[2])) != m[1] {
 			t.Fatalf("mixed line %q", l)
 		}
 	}
