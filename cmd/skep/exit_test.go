@@ -46,7 +46,7 @@ func TestExitCodes(t *testing.T) {
 		{"run nothing.o", 2, "no such file"},
 		{"test " + obj + "nesting.o", 0, "3 passed, 0 failed, 0 skipped"},
 		{"test nothing.o", 2, "0 passed, 0 failed, 0 skipped"},
-		{"jit " + obj + "nesting.o -prog nesting", 0, "mov r9"},
+		{"jit " + obj + "nesting.o -prog nesting -arch amd64", 0, "mov r9"},
 		{"jit " + obj + "nesting.o -prog writes_too_many", 1, "stack arg slots"},
 		{"jit " + obj + "nesting.o -arch vax", 2, "vax"},
 		{"disasm " + obj + "nesting.o -prog nesting", 0, "*(u64 *)(r11 -8) = r2"},
