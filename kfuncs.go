@@ -104,6 +104,9 @@ func (k *Kfuncs) add(f *kfunc, flags []KfuncFlags) error {
 	if f.name == "" {
 		return fmt.Errorf("kfunc without a name")
 	}
+	if program.BuiltinKfunc(f.name) {
+		return fmt.Errorf("kfunc %s is there already: every program has it", f.name)
+	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if _, ok := k.m[f.name]; ok {

@@ -232,6 +232,12 @@ SEC("tc") __success __retval(221) int each_deletes(struct __sk_buff *ctx)
 	return 100 * n + 10 * s.rounds + rest.rounds;
 }
 
+static long look_at_element(void *map, u32 *key, u64 *value, struct sums *s)
+{
+	s->sum += 10 * *key + *value;
+	return 0;
+}
+
 static long keep_key(void *map, u32 *key, u64 *value, u32 **kept)
 {
 	*kept = key;
@@ -265,7 +271,7 @@ SEC("tc") __success __retval(54) int each_keeps_key(struct __sk_buff *ctx)
 SEC("tc") __success __retval(33) int each_of_percpu(struct __sk_buff *ctx)
 {
 	struct sums s = {};
-	long n = bpf_for_each_map_elem(&percpu, add_element, &s, 0);
+	long n = bpf_for_each_map_elem(&percpu, look_at_element, &s, 0);
 
 	return s.sum + n;
 }

@@ -147,6 +147,7 @@ type FuncFact struct {
 	TailCallReachable bool // it or a callee makes tail calls
 	IsCallback        bool
 	UsesMayGoto       bool
+	UsesIterators     bool // it asks iterators for their next element
 }
 
 // RetKind is what a helper returns.

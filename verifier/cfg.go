@@ -81,6 +81,10 @@ func (e *env) markPoints(pc int) {
 		point(pc + int(in.Imm) + 1)
 	case in.IsCall():
 		point(pc + 1)
+		if e.asksIter(in) {
+			e.aux[pc].prune, e.aux[pc].iterNext, e.aux[pc].force = true, true, true
+			e.funcs[e.prog.FuncAt(pc)].iterates = true
+		}
 		if e.callsBack(in) {
 			point(pc)
 			e.aux[pc].callback, e.aux[pc].force = true, true
@@ -102,6 +106,12 @@ func (e *env) markPoints(pc int) {
 	if e.opt.CheckpointEvery {
 		e.aux[pc].prune = true
 	}
+}
+
+// asksIter reports whether in asks an iterator for its next element (is_iter_next_kfunc).
+func (e *env) asksIter(in isa.Insn) bool {
+	k := int(in.Imm)
+	return in.IsKfuncCall() && k >= 0 && k < len(e.prog.Kfuncs) && iterKfunc(e.prog.Kfuncs[k].Name) == iterNext
 }
 
 // callsBack reports whether in is the call of a helper that calls a function of the program while it runs

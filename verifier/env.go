@@ -67,6 +67,7 @@ type insnAux struct {
 	prune         bool   // states are compared here
 	jump          bool   // reached by other ways than from the instruction before
 	force         bool   // every arrival makes a checkpoint
+	iterNext      bool   // a call that asks an iterator for its next element
 	callback      bool   // a call whose helper calls back while it runs
 	ptr           regType
 	always, never bool // ways a conditional jump went
@@ -91,6 +92,7 @@ type funcInfo struct {
 	tailReach  bool
 	ldAbs      bool
 	mayGoto    bool
+	iterates   bool
 	callback   bool
 	changesPkt bool
 	calls      []int
@@ -251,7 +253,7 @@ func (e *env) finish(start time.Time) *Result {
 	for i := range e.funcs {
 		f := &e.funcs[i]
 		res.Funcs = append(res.Funcs, FuncFact{StackDepth: f.depth, InArgs: f.inArgs, OutArgs: f.outArgs, Calls: f.calls,
-			HasTailCall: f.tailCall, TailCallReachable: f.tailReach, IsCallback: f.callback, UsesMayGoto: f.mayGoto})
+			HasTailCall: f.tailCall, TailCallReachable: f.tailReach, IsCallback: f.callback, UsesMayGoto: f.mayGoto, UsesIterators: f.iterates})
 	}
 	if e.log.level != 0 {
 		e.printStats(&res.Stats, true)

@@ -69,6 +69,8 @@ func (e *env) checkKfuncCall(in isa.Insn) error {
 		return e.unsupported("kfuncs of kernel modules")
 	case m.proto == nil:
 		return e.reject(CodeBTF, "kernel function %s has no prototype in BTF", k.Name)
+	case iterKfunc(k.Name) != iterNone:
+		return e.callIter(iterKfunc(k.Name), m)
 	case unmodelled(k.Name):
 		return e.unsupported("kfunc %s", k.Name)
 	case !k.Resolved:

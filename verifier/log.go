@@ -208,6 +208,10 @@ func (e *env) appendSlot(b []byte, fr *frame, i int) []byte {
 	if !valid {
 		return b
 	}
+	if s.typ[0] == slotIter && s.spilled.ref != 0 {
+		name := map[int32]string{iterActive: "active", iterDrained: "drained"}[s.spilled.aux]
+		return fmt.Appendf(b, " fp%d=iter_num(ref_id=%d,state=%s,depth=%d)", -8*(i+1), s.spilled.ref, name, s.spilled.off)
+	}
 	b = fmt.Appendf(b, " fp%d=", -8*(i+1))
 	if !s.isSpill() {
 		return append(b, types[:]...)

@@ -13,8 +13,8 @@ import (
 // that nobody read afterwards, values of scalars that nothing decided on (not marked precise).
 //
 // What is left out is known only when the checkpoint's continuation is finished (branches == 0). Against an unfinished
-// one a path may end only at may_goto, where the loop's budget ends the run, and at a call with a callback, where the helper
-// ends the rounds; such a comparison takes ranges of all scalars, and from then on every checkpoint above the path that ended so is compared by ranges (exactOnly), because
+// one a path may end only at may_goto, where the loop's budget ends the run, at a call with a callback, where the helper
+// ends the rounds, and where an iterator is asked for the next element, which ends some day; such a comparison takes ranges of all scalars, and from then on every checkpoint above the path that ended so is compared by ranges (exactOnly), because
 // what its continuation reads and decides on was not seen to the end.
 
 // compare levels.
@@ -113,7 +113,10 @@ func (e *env) covers(pc int, old, cur *state) (bool, error) {
 	if e.aux[pc].callback {
 		return e.statesEqual(old, cur, byRange), nil
 	}
-	if old.mayGoto == cur.mayGoto && old.unrolled == cur.unrolled && maybeLooping(old, cur) && e.statesEqual(old, cur, byEquality) {
+	if e.aux[pc].iterNext {
+		return e.nextIsActive(cur) && e.statesEqual(old, cur, byRange), nil
+	}
+	if old.mayGoto == cur.mayGoto && old.unrolled == cur.unrolled && !depthsDiffer(old, cur) && maybeLooping(old, cur) && e.statesEqual(old, cur, byEquality) {
 		e.printLine(pc, "; ")
 		err := e.reject(CodeInfiniteLoop, "infinite loop detected at insn %d", pc)
 		if e.log.level != 0 {
@@ -454,8 +457,11 @@ func (e *env) slotSafe(o, c *stackSlot, level exactness) bool {
 			return false
 		}
 	}
-	if o.isSpill() {
+	switch {
+	case o.isSpill():
 		return e.regSafe(&o.spilled, &c.spilled, level)
+	case o.typ[7] == slotIter:
+		return e.iterSafe(&o.spilled, &c.spilled)
 	}
 	return true
 }

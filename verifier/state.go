@@ -61,9 +61,10 @@ const (
 	slotSpill
 	slotMisc
 	slotZero
+	slotIter // an iterator, see iter.go
 )
 
-const slotChars = "?rm0"
+const slotChars = "?rm0i"
 
 // stackSlot is eight bytes of a frame's stack.
 type stackSlot struct {

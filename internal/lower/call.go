@@ -150,6 +150,9 @@ func (l *lowerer) kfunc(in isa.Insn) {
 		l.fail("no kfunc %d", in.Imm)
 		return
 	}
+	if l.builtin(l.p.Kfuncs[in.Imm].Name) {
+		return
+	}
 	k := &l.env.Kfuncs[in.Imm]
 	n := len(k.Args)
 	if n > isa.MaxFuncArgs {

@@ -155,8 +155,8 @@ const shortRun = 50_000
 
 // short reports whether the proof bounds every run by shortRun instructions. The verifier walks each round of a loop,
 // and stops walking only where it has walked on from such a state before and come to an end; so no run is longer than
-// the whole walk. That does not hold where a function is proven apart from its callers, for callbacks, and for
-// may_goto, which ends loops at run time; and native kfuncs may take any time.
+// the whole walk. That does not hold where a function is proven apart from its callers, for callbacks, for
+// iterators, and for may_goto, which ends loops at run time; and native kfuncs may take any time.
 func short(p *program.Program, res *verifier.Result, env *Env) bool {
 	if res == nil || res.Stats.Processed == 0 || res.Stats.Processed > shortRun || len(res.Funcs) < len(p.Funcs) {
 		return false
@@ -167,7 +167,7 @@ func short(p *program.Program, res *verifier.Result, env *Env) bool {
 		}
 	}
 	for i := range p.Funcs {
-		if i > 0 && p.Funcs[i].Global || res.Funcs[i].IsCallback || res.Funcs[i].UsesMayGoto {
+		if i > 0 && p.Funcs[i].Global || res.Funcs[i].IsCallback || res.Funcs[i].UsesMayGoto || res.Funcs[i].UsesIterators {
 			return false
 		}
 	}

@@ -235,7 +235,10 @@ func (b *builder) kfunc(name string, weak bool, typ *btf.Func) (int, error) {
 	if k.Type == nil {
 		k.Type = typ
 	}
-	if b.opt.Kfuncs != nil {
+	switch {
+	case BuiltinKfunc(name):
+		k.Resolved = true
+	case b.opt.Kfuncs != nil:
 		if k.Flags, k.Resolved = b.opt.Kfuncs(name); !k.Resolved && !weak {
 			return 0, fmt.Errorf("kfunc %s is not registered", name)
 		}

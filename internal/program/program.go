@@ -140,3 +140,16 @@ func (p *Program) LineAt(pc int) *Line {
 	}
 	return &p.Lines[lo-1]
 }
+
+// Kfuncs that every program has, by their names in the kernel. What they do is known to the verifier and to lowering; nobody can
+// register others of these names.
+const (
+	KfuncIterNumNew     = "bpf_iter_num_new"
+	KfuncIterNumNext    = "bpf_iter_num_next"
+	KfuncIterNumDestroy = "bpf_iter_num_destroy"
+)
+
+// BuiltinKfunc reports whether name is a kfunc that every program has.
+func BuiltinKfunc(name string) bool {
+	return name == KfuncIterNumNew || name == KfuncIterNumNext || name == KfuncIterNumDestroy
+}
