@@ -146,11 +146,11 @@ func (l *lowerer) mapIn(r isa.Reg) int32 {
 }
 
 func (l *lowerer) kfunc(in isa.Insn) {
-	if in.Imm < 0 || int(in.Imm) >= len(l.env.Kfuncs) {
-		l.fail("no kfunc %d", in.Imm)
+	if k := int(in.Imm); k >= 0 && k < len(l.p.Kfuncs) && l.builtin(l.p.Kfuncs[k].Name) {
 		return
 	}
-	if l.builtin(l.p.Kfuncs[in.Imm].Name) {
+	if in.Imm < 0 || int(in.Imm) >= len(l.env.Kfuncs) {
+		l.fail("no kfunc %d", in.Imm)
 		return
 	}
 	k := &l.env.Kfuncs[in.Imm]

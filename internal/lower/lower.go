@@ -2,6 +2,7 @@ package lower
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/cilium/ebpf"
 
@@ -26,7 +27,7 @@ func Lower(p *program.Program, res *verifier.Result, env *Env) (*ir.Program, err
 		// Nothing lays out such a context as the code would read it, so no code is made, whoever asks for it.
 		return nil, fmt.Errorf("program %s: program type %v: %w", p.Name, p.Type, ErrNoRuntime)
 	}
-	if len(env.Maps) < len(p.Maps) || len(env.Kfuncs) < len(p.Kfuncs) {
+	if len(env.Maps) < len(p.Maps) || !kfuncsBound(p, env) {
 		return nil, fmt.Errorf("internal error: program %s: %d of %d maps and %d of %d kfuncs bound", p.Name,
 			len(env.Maps), len(p.Maps), len(env.Kfuncs), len(p.Kfuncs))
 	}
@@ -61,6 +62,11 @@ func Lower(p *program.Program, res *verifier.Result, env *Env) (*ir.Program, err
 		return nil, err
 	}
 	return l.out, nil
+}
+
+// kfuncsBound reports whether env has a binding for every kfunc but those that lowering knows.
+func kfuncsBound(p *program.Program, env *Env) bool {
+	return !slices.ContainsFunc(p.Kfuncs[min(len(env.Kfuncs), len(p.Kfuncs)):], func(k program.Kfunc) bool { return !program.BuiltinKfunc(k.Name) })
 }
 
 // lowerer is one translation. While it runs, targets in l.out are BPF slots; patch turns them into indices.
@@ -161,7 +167,7 @@ func short(p *program.Program, res *verifier.Result, env *Env) bool {
 	if res == nil || res.Stats.Processed == 0 || res.Stats.Processed > shortRun || len(res.Funcs) < len(p.Funcs) {
 		return false
 	}
-	for i := range p.Kfuncs {
+	for i := range min(len(p.Kfuncs), len(env.Kfuncs)) {
 		if env.Kfuncs[i].Native != 0 {
 			return false
 		}

@@ -12,6 +12,10 @@ func (f *function) statement() {
 		f.alu()
 		return
 	}
+	if f.c.Iterators && f.r.IntN(20) == 0 {
+		f.iterate()
+		return
+	}
 	switch n := f.r.IntN(100); {
 	case n < 42:
 		for range 1 + f.r.IntN(3) {
