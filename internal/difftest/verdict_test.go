@@ -129,6 +129,9 @@ func TestVerdicts(t *testing.T) {
 		p := progen.New(seed, progen.ConfigFor(seed, 5))
 		for n, q := range []*program.Program{p, progen.Mutate(p, seed), progen.Mutate(p, seed+1<<32)} {
 			v, err := judge(q, 0, randomLimit)
+			if err == nil && !v.Ours && strings.Contains(v.OurReason, "skep does not verify this yet") {
+				continue // a mutation made a call of a kernel module's kfunc, or the like
+			}
 			report.add(v, err)
 			if err == nil && v.Ours != v.Kernel && !v.sizeOnly() {
 				if shown++; shown <= 10 {
