@@ -11,23 +11,54 @@ import (
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
 
+	"github.com/skep-bpf/skep/internal/isa"
 	"github.com/skep-bpf/skep/internal/kernel"
 )
 
-// attach types that the kernel wants to see at load.
-var loadAttach = map[ebpf.ProgramType]ebpf.AttachType{
-	ebpf.CGroupSockAddr: ebpf.AttachCGroupInet4Connect, ebpf.CGroupSockopt: ebpf.AttachCGroupGetsockopt,
-	ebpf.SkLookup: ebpf.AttachSkLookup, ebpf.CGroupSKB: ebpf.AttachCGroupInetIngress, ebpf.Netfilter: ebpf.AttachNetfilter,
+// programKind is a program type with one of its attach types.
+type programKind struct {
+	typ    ebpf.ProgramType
+	attach ebpf.AttachType
+}
+
+// programKinds are all types with a fixed context, with the attach types that decide which helpers they have.
+func programKinds() []programKind {
+	attach := map[ebpf.ProgramType][]ebpf.AttachType{
+		ebpf.CGroupSockopt: {ebpf.AttachCGroupGetsockopt, ebpf.AttachCGroupSetsockopt},
+		ebpf.SkLookup:      {ebpf.AttachSkLookup}, ebpf.Netfilter: {ebpf.AttachNetfilter},
+		ebpf.CGroupSKB:    {ebpf.AttachCGroupInetIngress, ebpf.AttachCGroupInetEgress},
+		ebpf.CGroupSock:   {ebpf.AttachCGroupInetSockCreate, ebpf.AttachCgroupInetSockRelease, ebpf.AttachCGroupInet4PostBind},
+		ebpf.CGroupDevice: {ebpf.AttachNone, ebpf.AttachCGroupDevice, ebpf.AttachCGroupUDP4Recvmsg},
+		ebpf.CGroupSysctl: {ebpf.AttachNone, ebpf.AttachCGroupSysctl}, ebpf.SockOps: {ebpf.AttachNone, ebpf.AttachCGroupSockOps, ebpf.AttachCGroupDevice},
+		ebpf.CGroupSockAddr: {
+			ebpf.AttachCGroupInet4Bind, ebpf.AttachCGroupInet6Bind, ebpf.AttachCGroupInet4Connect, ebpf.AttachCGroupInet6Connect,
+			ebpf.AttachCgroupUnixConnect, ebpf.AttachCGroupUDP4Sendmsg, ebpf.AttachCGroupUDP6Sendmsg, ebpf.AttachCgroupUnixSendmsg,
+			ebpf.AttachCGroupUDP4Recvmsg, ebpf.AttachCGroupUDP6Recvmsg, ebpf.AttachCgroupUnixRecvmsg,
+			ebpf.AttachCgroupInet4GetPeername, ebpf.AttachCgroupInet6GetPeername, ebpf.AttachCgroupUnixGetpeername,
+			ebpf.AttachCgroupInet4GetSockname, ebpf.AttachCgroupInet6GetSockname, ebpf.AttachCgroupUnixGetsockname,
+		},
+	}
+	var out []programKind
+	for _, t := range layoutTypes {
+		at, ok := attach[t]
+		if !ok {
+			at = []ebpf.AttachType{ebpf.AttachNone}
+		}
+		for _, a := range at {
+			out = append(out, programKind{t, a})
+		}
+	}
+	return out
 }
 
 // kernelLog loads a program that only calls a helper, and returns the verifier's words.
-func kernelLog(t *testing.T, typ ebpf.ProgramType, license string, id int32) string {
+func kernelLog(t *testing.T, k programKind, license string, id int32) string {
 	t.Helper()
 	spec := &ebpf.ProgramSpec{
-		Type: typ, AttachType: loadAttach[typ], License: license,
+		Type: k.typ, AttachType: k.attach, License: license,
 		Instructions: asm.Instructions{asm.BuiltinFunc(id).Call(), asm.Mov.Imm(asm.R0, 0), asm.Return()},
 	}
-	if typ == ebpf.Syscall {
+	if k.typ == ebpf.Syscall {
 		spec.Flags = 1 << 4 // BPF_F_SLEEPABLE
 	}
 	p, err := ebpf.NewProgramWithOptions(spec, ebpf.ProgramOptions{LogLevel: ebpf.LogLevelBranch})
@@ -48,25 +79,42 @@ func TestAvailabilityAsKernel(t *testing.T) {
 	if err := kernel.Available(); err != nil {
 		t.Skip("the kernel's verifier is the oracle of this test: ", err)
 	}
-	all := []ebpf.ProgramType{
-		ebpf.SocketFilter, ebpf.Kprobe, ebpf.SchedCLS, ebpf.SchedACT, ebpf.TracePoint, ebpf.XDP, ebpf.PerfEvent, ebpf.CGroupSKB,
-		ebpf.CGroupSock, ebpf.LWTIn, ebpf.LWTOut, ebpf.LWTXmit, ebpf.SockOps, ebpf.SkSKB, ebpf.CGroupDevice, ebpf.SkMsg,
-		ebpf.RawTracepoint, ebpf.CGroupSockAddr, ebpf.LWTSeg6Local, ebpf.SkReuseport, ebpf.FlowDissector, ebpf.CGroupSysctl,
-		ebpf.RawTracepointWritable, ebpf.CGroupSockopt, ebpf.SkLookup, ebpf.Syscall, ebpf.Netfilter,
+	for id := int32(1); id <= lastHelper; id++ {
+		h, ok := Lookup(id)
+		if !ok {
+			t.Errorf("helper %d has no prototype", id)
+			continue
+		}
+		for _, k := range programKinds() {
+			log := kernelLog(t, k, "GPL", id)
+			has := !strings.Contains(log, "cannot use helper") && !strings.Contains(log, "unknown func") && !strings.Contains(log, notAllowed)
+			p := h.Proto.In(k.typ, k.attach)
+			if (p != nil) != has {
+				t.Errorf("bpf_%s in %v: here %v, kernel %v: %s", h.Proto.Name, k, p != nil, has, log)
+			}
+			if p == nil || !has || strings.Contains(log, "might sleep") {
+				continue
+			}
+			if gpl := strings.Contains(kernelLog(t, k, "MIT", id), "GPL"); gpl != p.GPLOnly {
+				t.Errorf("bpf_%s in %v: GPL only here %v, kernel %v", h.Proto.Name, k, p.GPLOnly, gpl)
+			}
+		}
 	}
+}
+
+const (
+	lastHelper = 211
+	// notAllowed is said of helpers that a type has for some functions that it could attach to, and for none here.
+	notAllowed = "helper call is not allowed in probe"
+)
+
+// TestNames: each prototype is named as the kernel's enumeration does.
+func TestNames(t *testing.T) {
 	for _, id := range IDs() {
 		h, _ := Lookup(id)
-		for _, typ := range all {
-			log := kernelLog(t, typ, "GPL", id)
-			has := !strings.Contains(log, "cannot use helper") && !strings.Contains(log, "unknown func")
-			if got := h.Proto.For(typ); got != has {
-				t.Errorf("bpf_%s in %s: here %v, kernel %v: %s", h.Proto.Name, typ, got, has, log)
-			}
-			if has {
-				gpl := strings.Contains(kernelLog(t, typ, "MIT", id), "GPL")
-				if gpl != h.Proto.GPLOnly {
-					t.Errorf("bpf_%s: GPL only here %v, kernel %v", h.Proto.Name, h.Proto.GPLOnly, gpl)
-				}
+		for _, p := range append([]proto{h.Proto}, h.Proto.Variants...) {
+			if want := isa.HelperName(id); "bpf_"+p.Name != want || p.ID != id {
+				t.Errorf("helper %d is called bpf_%s#%d here, %s by the kernel", id, p.Name, p.ID, want)
 			}
 		}
 	}

@@ -16,13 +16,13 @@ var _ = define(
 	Helper{Proto: proto{ID: 99, Name: "skc_lookup_tcp", Ret: verifier.RetSockCommonOrNull, PktAccess: true, Acquires: true, ProgTypes: sockTypes, Args: lookupArgs}, Fn: noSocket},
 	Helper{Proto: proto{
 		ID: 86, Name: "sk_release", ReleaseArg: 1, ProgTypes: types(sockTypes, only(ebpf.SkLookup)),
-		Args: args{arg(verifier.ArgSockCommon)},
+		Args: args{arg(verifier.ArgSockPtr)},
 	}, Fn: skRelease},
 )
 
 var (
 	sockTypes  = types(tcTypes, xdpTypes, only(ebpf.CGroupSKB, ebpf.SkSKB, ebpf.CGroupSockAddr))
-	lookupArgs = args{arg(verifier.ArgCtx), arg(verifier.ArgMem), arg(verifier.ArgConstSize), arg(verifier.ArgAnything), arg(verifier.ArgAnything)}
+	lookupArgs = args{arg(verifier.ArgCtx), arg(verifier.ArgMem), arg(verifier.ArgConstSizeOrZero), arg(verifier.ArgAnything), arg(verifier.ArgAnything)}
 )
 
 func noSocket(*rt.Run, *[12]uint64) uint64 { return 0 }

@@ -8,6 +8,7 @@
 package verifier
 
 import (
+	"slices"
 	"time"
 
 	"github.com/cilium/ebpf"
@@ -163,6 +164,8 @@ const (
 	RetTCPSockOrNull
 	RetMemOrNull    // a fixed or argument-given number of bytes
 	RetMapPtrOrNull // unused yet
+	RetMapValue     // a value that always exists
+	RetRingBufMemOrNull
 )
 
 // ArgKind is what a helper wants as an argument.
@@ -187,17 +190,22 @@ const (
 	ArgSocket         // PTR_TO_SOCKET only
 	ArgConstStr       // a NUL-terminated string in a read-only map
 	ArgConstAllocSize
-	ArgFunc     // a function of the program
-	ArgStack    // pointer to the stack, of any size
-	ArgWriteMem // initialised memory that the helper also writes (ARG_PTR_TO_MEM without MEM_RDONLY); its size is the next argument
+	ArgFunc          // a function of the program
+	ArgStack         // pointer to the stack, of any size
+	ArgWriteMem      // initialised memory that the helper also writes (ARG_PTR_TO_MEM without MEM_RDONLY); its size is the next argument
+	ArgFixedWriteMem // the same of HelperArg.Size bytes
+	ArgSockPtr       // any socket pointer, also one by BTF (ARG_PTR_TO_BTF_ID_SOCK_COMMON)
+	ArgRingBufMem    // what bpf_ringbuf_reserve returned
 )
 
 // HelperArg is one argument of a helper.
 type HelperArg struct {
 	Kind   ArgKind
 	OrNull bool
-	Size   int  // of ArgFixedMem
-	Align  bool // ARG_PTR_TO_FIXED_SIZE_MEM with MEM_ALIGNED: naturally aligned
+	Size   int // of ArgFixedMem and its like
+	// NotReadOnly: memory that is read-only by its type is refused, although the helper only reads (ARG_PTR_TO_MEM without flags).
+	NotReadOnly bool
+	Align       bool // ARG_PTR_TO_FIXED_SIZE_MEM with MEM_ALIGNED: naturally aligned
 }
 
 // HelperProto is the prototype of a helper.
@@ -215,19 +223,39 @@ type HelperProto struct {
 	Acquires      bool         // the result is a reference
 	Callback      CallbackKind // how it calls the function that it gets
 	ReleaseArg    int          // 1-based argument that is released, 0 if none
+	// Cast: the result is the object that the argument points to, so that it stands for the argument's reference.
+	Cast bool
+	// RetLength: the result is at most the size that the helper was given, or a negative error number.
+	RetLength bool
 	// ProgTypes are the program types that have the helper; nil means all.
 	ProgTypes []ebpf.ProgramType
+	// Attach are, for program types in which it depends on the attach type, those that have the helper.
+	Attach map[ebpf.ProgramType][]ebpf.AttachType
+	// NotAttach are attach types with which no program type has it; Variants do not go by them.
+	NotAttach []ebpf.AttachType
+	// Variants are prototypes of the same number that some program types have in place of this one.
+	Variants []HelperProto
+	// Missing says what calls need that this verifier does not know; they are refused. "" if nothing is missing.
+	Missing string
 }
 
-// For reports whether programs of type t have the helper.
+// For reports whether programs of type t have this prototype, whatever their attach type.
 func (h *HelperProto) For(t ebpf.ProgramType) bool {
-	if h.ProgTypes == nil {
-		return true
+	return h.ProgTypes == nil || slices.Contains(h.ProgTypes, t)
+}
+
+// In returns the prototype that programs of type t and attach type at have, nil if they do not have the helper.
+func (h *HelperProto) In(t ebpf.ProgramType, at ebpf.AttachType) *HelperProto {
+	if list, ok := h.Attach[t]; ok && !slices.Contains(list, at) {
+		return nil
 	}
-	for _, p := range h.ProgTypes {
-		if p == t {
-			return true
+	for i := range h.Variants {
+		if h.Variants[i].For(t) {
+			return &h.Variants[i]
 		}
 	}
-	return false
+	if !h.For(t) || slices.Contains(h.NotAttach, at) {
+		return nil
+	}
+	return h
 }

@@ -287,9 +287,16 @@ func (e *env) resolveNull(st *state, r *reg, isNull bool) {
 // setNonNull gives a pointer that is not NULL after all its type: what a lookup in some maps finds is no value
 // (mark_ptr_not_null_reg).
 func (e *env) setNonNull(r *reg) {
-	if r.typ.base() == ptrToMapValue && hasSockets(&e.prog.Maps[r.aux]) {
-		r.typ, r.aux = ptrToXDPSock, 0
-		return
+	if r.typ.base() == ptrToMapValue {
+		switch t := e.found(&e.maps[r.aux]); t {
+		case ptrToMapValue:
+		case constPtrToMap:
+			r.typ, r.aux = t, e.inner[r.aux]
+			return
+		default:
+			r.typ, r.aux = t, 0
+			return
+		}
 	}
 	r.typ &^= maybeNull
 }

@@ -82,7 +82,7 @@ func (e *env) callbackArgs(m *callMeta, caller, callee *frame) error {
 		e.setUnknown(&callee.regs[isa.R1])
 		callee.regs[isa.R2] = caller.regs[isa.R3]
 	case CallbackMapElem:
-		if !hasForEach(e.prog.Maps[m.mapIdx].Type) {
+		if !hasForEach(e.maps[m.mapIdx].Type) {
 			return e.reject(CodeCall, "callback function not allowed for map")
 		}
 		for r, t := range map[isa.Reg]regType{isa.R1: constPtrToMap, isa.R2: ptrToMapKey, isa.R3: ptrToMapValue} {

@@ -19,6 +19,9 @@ func (e *env) isCtxType(p *btf.Pointer) bool {
 	}
 	name := progtype.CtxName(e.prog.Type, e.opt.Arch)
 	have := structName(p.Target)
+	if e.prog.Type == ebpf.Kprobe && have == userRegs { // a structure that older programs make up
+		return true
+	}
 	return have != "" && (have == name || have == projections[name])
 }
 

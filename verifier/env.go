@@ -26,6 +26,8 @@ type env struct {
 	facts     []InsnFact
 	types     []btf.Type // BTF types that registers point to, by index
 	typeIndex map[btf.Type]int32
+	maps      []program.Map // the program's, and behind them the templates of maps in maps
+	inner     []int32       // of each map of the program: the number of its template
 	names     isa.Names
 
 	st      *state // the state being walked
@@ -101,7 +103,7 @@ type funcInfo struct {
 // Verify proves p safe under opt, or rejects it with an *Error. It does not change p, and it never panics: an internal
 // contradiction is a rejection with CodeInternal.
 func Verify(p *program.Program, opt Options) (res *Result, err error) {
-	e := &env{prog: p, opt: opt, ctx: progtype.Of(p.Type, p.AttachType, opt.Arch)}
+	e := &env{prog: p, opt: opt, maps: p.Maps, ctx: progtype.Of(p.Type, p.AttachType, opt.Arch)}
 	start := time.Now()
 	e.log.level = opt.LogLevel
 	e.log.limit = opt.LogLimit

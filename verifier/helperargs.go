@@ -27,13 +27,16 @@ func (e *env) checkHelperArg(i int, m *callMeta) error {
 	if r.typ.isPacket() && !progtype.HelperPacketAccess(e.prog.Type, m.proto.PktAccess) {
 		return e.reject(CodePermission, "helper access to the packet is not allowed")
 	}
+	if a, err = e.valueArg(a, m); err != nil {
+		return err
+	}
 	null := r.isNull() && a.OrNull
 	if null {
 		if err := e.markPrecise(op); err != nil {
 			return err
 		}
 	} else {
-		if err := e.argType(op, a, m.proto.ReleaseArg == op); err != nil {
+		if err := e.argType(op, a, m); err != nil {
 			return err
 		}
 		if err := e.argOffset(op, m.proto.ReleaseArg == op); err != nil {
@@ -55,8 +58,29 @@ func (e *env) checkHelperArg(i int, m *callMeta) error {
 	return e.useArg(op, a, null, m)
 }
 
+// valueArg returns what an argument that is a map's value has to be for the map that was passed (resolve_map_arg_type): maps of
+// sockets take sockets, and a look into a Bloom filter reads the value that it looks for.
+func (e *env) valueArg(a *HelperArg, m *callMeta) (*HelperArg, error) {
+	if a.Kind != ArgMapValue && a.Kind != ArgUninitMapValue {
+		return a, nil
+	}
+	if m.mapIdx < 0 {
+		return nil, e.reject(CodeType, "invalid map_ptr to access map->type")
+	}
+	changed := *a
+	switch t := e.maps[m.mapIdx].Type; {
+	case hasFullSockets(t) && (a.Kind != ArgMapValue || a.OrNull):
+		return nil, e.reject(CodeType, "invalid arg_type for sockmap/sockhash")
+	case hasFullSockets(t):
+		changed.Kind = ArgSockPtr
+	case t == ebpf.BloomFilter && m.proto.ID == fnMapPeek:
+		changed.Kind = ArgMapValue
+	}
+	return &changed, nil
+}
+
 // memTypes are what can be passed as memory; the order is that of messages.
-var memTypes = []regType{ptrToStack, ptrToPacket, ptrToPacketMeta, ptrToMapKey, ptrToMapValue, ptrToMem, ptrToBTF}
+var memTypes = []regType{ptrToStack, ptrToPacket, ptrToPacketMeta, ptrToMapKey, ptrToMapValue, ptrToMem, ptrToMem | ringBuf, ptrToBTF}
 
 var argTypes = map[ArgKind][]regType{
 	ArgConstMapPtr:     {constPtrToMap},
@@ -68,6 +92,9 @@ var argTypes = map[ArgKind][]regType{
 	ArgWriteMem:        memTypes,
 	ArgFixedMem:        memTypes,
 	ArgFixedUninitMem:  memTypes,
+	ArgFixedWriteMem:   memTypes,
+	ArgSockPtr:         {ptrToSockCommon, ptrToSocket, ptrToTCPSock, ptrToXDPSock},
+	ArgRingBufMem:      {ptrToMem | ringBuf},
 	ArgConstSize:       {scalarValue},
 	ArgConstSizeOrZero: {scalarValue},
 	ArgConstAllocSize:  {scalarValue},
@@ -80,13 +107,13 @@ var argTypes = map[ArgKind][]regType{
 }
 
 // argType checks the type of an argument (check_reg_type).
-func (e *env) argType(op int, a *HelperArg, release bool) error {
+func (e *env) argType(op int, a *HelperArg, m *callMeta) error {
 	r := &e.st.fr().regs[op]
 	t := r.typ
 	if a.OrNull {
 		t &^= maybeNull
 	}
-	if !writesArg(a.Kind) {
+	if !writesArg(a.Kind) && !a.NotReadOnly {
 		t &^= rdonly
 	}
 	want, ok := argTypes[a.Kind]
@@ -98,15 +125,18 @@ func (e *env) argType(op int, a *HelperArg, release bool) error {
 			return nil
 		}
 	}
-	return e.reject(CodeType, "R%d type=%s expected=%s", op, r.typ, expectedTypes(a.Kind, want, release))
+	if a.Kind == ArgSockPtr && t.base() == ptrToBTF {
+		return e.unsupported("sockets by BTF (%s) passed to helper bpf_%s", r.typ, m.proto.Name)
+	}
+	return e.reject(CodeType, "R%d type=%s expected=%s", op, r.typ, expectedTypes(a.Kind, want))
 }
 
 // expectedTypes lists the accepted types as the kernel's messages do.
-func expectedTypes(kind ArgKind, want []regType, release bool) string {
+func expectedTypes(kind ArgKind, want []regType) string {
 	switch {
 	case len(want) == len(memTypes):
 		return "fp, pkt, pkt_meta, map_key, map_value, mem, ringbuf_mem, buf, trusted_ptr_"
-	case kind == ArgSockCommon && release:
+	case kind == ArgSockPtr:
 		return "sock_common, sock, tcp_sock, xdp_sock, ptr_, trusted_ptr_"
 	case kind == ArgSockCommon:
 		return "sock_common, sock, tcp_sock, xdp_sock"
@@ -116,7 +146,11 @@ func expectedTypes(kind ArgKind, want []regType, release bool) string {
 
 // writesArg reports whether a helper may write the memory of such an argument.
 func writesArg(k ArgKind) bool {
-	return k == ArgUninitMapValue || k == ArgUninitMem || k == ArgFixedUninitMem || k == ArgWriteMem
+	switch k {
+	case ArgUninitMapValue, ArgUninitMem, ArgFixedUninitMem, ArgFixedWriteMem, ArgWriteMem:
+		return true
+	}
+	return false
 }
 
 // argOffset checks that a pointer passed on is moved only as far as its type allows (check_func_arg_reg_off).
@@ -160,12 +194,12 @@ func (e *env) useArg(op int, a *HelperArg, null bool, m *callMeta) error {
 		if m.mapIdx < 0 {
 			return e.reject(CodeType, "invalid map_ptr to access map->value")
 		}
-		return e.useMem(op, int(e.prog.Maps[m.mapIdx].ValueSize), kind, false, bool(kind), m)
-	case ArgFixedMem, ArgFixedUninitMem:
+		return e.useMem(op, int(e.maps[m.mapIdx].ValueSize), kind, false, bool(kind), m)
+	case ArgFixedMem, ArgFixedUninitMem, ArgFixedWriteMem:
 		if null {
 			return nil
 		}
-		if err := e.useMem(op, a.Size, kind, false, bool(kind), m); err != nil {
+		if err := e.useMem(op, a.Size, kind, false, a.Kind == ArgFixedUninitMem, m); err != nil {
 			return err
 		}
 		if a.Align {
@@ -190,7 +224,7 @@ func (e *env) useArg(op int, a *HelperArg, null bool, m *callMeta) error {
 
 // useKey checks a map key and finds out whether it is a known index.
 func (e *env) useKey(op int, m *callMeta) error {
-	mp := &e.prog.Maps[m.mapIdx]
+	mp := &e.maps[m.mapIdx]
 	if err := e.useMem(op, int(mp.KeySize), accessRead, false, false, m); err != nil {
 		return err
 	}
@@ -222,12 +256,12 @@ func (e *env) useMem(op, size int, kind accessKind, zeroOK, raw bool, m *callMet
 		if err := e.mapMayAccess(r, off, size, kind); err != nil {
 			return err
 		}
-		return e.inRegion(op, off, size, int64(e.prog.Maps[r.aux].ValueSize), zeroOK)
+		return e.inRegion(op, off, size, int64(e.maps[r.aux].ValueSize), zeroOK)
 	case b == ptrToMapKey:
 		if kind == accessWrite {
 			return e.reject(CodePermission, "%s cannot write into %s", operandName(op), r.typ)
 		}
-		return e.inRegion(op, off, size, int64(e.prog.Maps[r.aux].KeySize), false)
+		return e.inRegion(op, off, size, int64(e.maps[r.aux].KeySize), false)
 	case b == ptrToMem:
 		if kind == accessWrite && r.typ&rdonly != 0 {
 			return e.reject(CodePermission, "%s cannot write into %s", operandName(op), r.typ)
@@ -264,6 +298,9 @@ func (e *env) useMem(op, size int, kind accessKind, zeroOK, raw bool, m *callMet
 // sizeArg checks a length in operand op for the memory in operand memOp (check_mem_size_reg).
 func (e *env) sizeArg(op, memOp int, kind accessKind, zeroOK, raw bool, m *callMeta) error {
 	r := &e.st.fr().regs[op]
+	if m != nil {
+		m.sizeMax = r.Umax
+	}
 	if !r.Var.IsConst() {
 		raw = false // how much is written is not known: all of it must be initialised
 	}
@@ -288,7 +325,7 @@ func (e *env) constString(op int) (string, error) {
 	if r.typ != ptrToMapValue {
 		return "", e.reject(CodeType, "%s type=%s expected=map_value", operandName(op), r.typ)
 	}
-	m := &e.prog.Maps[r.aux]
+	m := &e.maps[r.aux]
 	if !isConstantMap(m) {
 		return "", e.reject(CodePermission, "%s does not point to a readonly map'", operandName(op))
 	}

@@ -19,8 +19,13 @@ const (
 	fnSmpProcessorID  = 8
 	fnTailCall        = 12
 	fnRedirectMap     = 51
+	fnLocalStorage    = 81
 	fnSkRelease       = 86
+	fnMapPush         = 87
+	fnMapPop          = 88
+	fnMapPeek         = 89
 	fnSnprintf        = 165
+	fnFuncIP          = 173
 	fnMapLookupPercpu = 195
 )
 
@@ -35,30 +40,15 @@ type callMeta struct {
 	constKey   uint32
 	hasKey     bool
 	retMemSize int
-	callback   int // the function passed
+	sizeMax    uint64 // the largest size that the helper can be given for memory
+	callback   int    // the function passed
 }
 
 func (e *env) checkHelperCall(in isa.Insn) error {
 	id := in.Imm
-	h := e.helper(id)
-	name := "bpf_" + nameOf(h)
-	if id == 0 {
-		return e.reject(CodeCall, "program of this type cannot use helper bpf_unspec#0")
-	}
-	if h == nil {
-		if n := isa.HelperName(id); n != "unknown" && n != "" {
-			return e.unsupported("helper %s#%d", n, id)
-		}
-		return e.reject(CodeCall, "invalid func unknown#%d", id)
-	}
-	if !h.For(e.prog.Type) {
-		return e.reject(CodeCall, "program of this type cannot use helper %s#%d", name, id)
-	}
-	if h.GPLOnly && !gplCompatible(e.prog.License) {
-		return e.reject(CodeCall, "cannot call GPL-restricted function from non-GPL compatible program")
-	}
-	if h.MightSleep && e.prog.Flags&flagSleepable == 0 {
-		return e.reject(CodeCall, "helper call might sleep in a non-sleepable prog")
+	h, err := e.callable(id)
+	if err != nil {
+		return err
 	}
 	m := &callMeta{proto: h, mapIdx: -1}
 	for i := range h.Args {
@@ -99,6 +89,33 @@ func (e *env) checkHelperCall(in isa.Insn) error {
 	return nil
 }
 
+// callable returns the prototype of helper id if the program may call it.
+func (e *env) callable(id int32) (*HelperProto, error) {
+	if id == 0 {
+		return nil, e.reject(CodeCall, "program of this type cannot use helper bpf_unspec#0")
+	}
+	h := e.helper(id)
+	if h == nil {
+		if n := isa.HelperName(id); n != "unknown" && n != "" {
+			return nil, e.unsupported("helper %s#%d", n, id)
+		}
+		return nil, e.reject(CodeCall, "invalid func unknown#%d", id)
+	}
+	name := "bpf_" + h.Name
+	h = h.In(e.prog.Type, e.prog.AttachType)
+	switch {
+	case h == nil:
+		return nil, e.reject(CodeCall, "program of this type cannot use helper %s#%d", name, id)
+	case h.GPLOnly && !gplCompatible(e.prog.License):
+		return nil, e.reject(CodeCall, "cannot call GPL-restricted function from non-GPL compatible program")
+	case h.MightSleep && e.prog.Flags&flagSleepable == 0:
+		return nil, e.reject(CodeCall, "helper call might sleep in a non-sleepable prog")
+	case h.Missing != "":
+		return nil, e.unsupported("helper %s#%d: %s", name, id, h.Missing)
+	}
+	return h, nil
+}
+
 // tailCall walks both outcomes of a tail call in a function below the main one: the failed one waits; where it succeeds,
 // the other program runs in this function's place and returns to its caller with any number, and it may have moved the
 // packet. In the main function success ends the program.
@@ -117,13 +134,6 @@ func (e *env) tailCall() error {
 	}
 	e.insn--
 	return nil
-}
-
-func nameOf(h *HelperProto) string {
-	if h == nil {
-		return ""
-	}
-	return h.Name
 }
 
 const flagSleepable = 1 << 4 // BPF_F_SLEEPABLE
@@ -153,12 +163,14 @@ func (e *env) noteMap(id int32, m *callMeta) error {
 	if m.mapIdx < 0 {
 		return nil
 	}
-	mp := &e.prog.Maps[m.mapIdx]
-	if readOnly(mp) && (id == fnMapUpdate || id == fnMapDelete) {
+	mp := &e.maps[m.mapIdx]
+	if readOnly(mp) && writesMap(id) {
 		return e.reject(CodePermission, "write into map forbidden")
 	}
 	fact, a := &e.facts[e.insn], &e.aux[e.insn]
 	switch {
+	case m.mapIdx >= len(e.prog.Maps): // a map in a map: which one is known only when the program runs
+		fact.Map, fact.HasConstKey = -1, false
 	case !a.mapSeen:
 		fact.Map = int32(m.mapIdx)
 		fact.HasConstKey, fact.ConstKey = m.hasKey, m.constKey
@@ -177,6 +189,15 @@ func (e *env) noteMap(id int32, m *callMeta) error {
 	}
 	a.mapSeen = true
 	return nil
+}
+
+// writesMap reports whether helper id changes a map's values; pop takes one out of it.
+func writesMap(id int32) bool {
+	switch id {
+	case fnMapUpdate, fnMapDelete, fnMapPush, fnMapPop:
+		return true
+	}
+	return false
 }
 
 func (e *env) noteTailCall(mp *program.Map, seen bool) error {
@@ -201,6 +222,15 @@ func (e *env) checkSpecialHelper(id int32, m *callMeta) error {
 		return e.heldRefs("tail_call")
 	case fnSnprintf:
 		return e.checkSnprintf()
+	case fnLocalStorage:
+		if !e.st.fr().regs[isa.R2].isNull() {
+			return e.reject(CodeCall, "get_local_storage() doesn't support non-zero flags")
+		}
+		return e.markPrecise(int(isa.R2))
+	case fnFuncIP:
+		if e.prog.Type != ebpf.Kprobe {
+			return e.reject(CodeCall, "func bpf_get_func_ip#173 not supported for program type %d", e.prog.Type)
+		}
 	}
 	if m.proto.Callback != CallbackNone {
 		return e.callCallback(m)
@@ -235,8 +265,11 @@ func (e *env) helperResult(m *callMeta) error {
 	switch m.proto.Ret {
 	case RetInteger:
 		e.setUnknown(r0)
-		if m.proto.ID == fnSmpProcessorID {
+		switch {
+		case m.proto.ID == fnSmpProcessorID:
 			e.limitCPU(r0)
+		case m.proto.RetLength:
+			limitLength(r0, m.sizeMax)
 		}
 	case RetVoid:
 		r0.setNotInit()
@@ -246,15 +279,21 @@ func (e *env) helperResult(m *callMeta) error {
 		}
 		ptr(ptrToMapValue)
 		r0.aux = int32(m.mapIdx)
-		if hasSockets(&e.prog.Maps[m.mapIdx]) {
+		if e.found(&e.maps[m.mapIdx]) != ptrToMapValue {
 			e.facts[e.insn].FindsSocket = true
 		}
-		if m.proto.ID == fnMapLookup && m.hasKey && m.constKey < e.prog.Maps[m.mapIdx].MaxEntries {
+		if m.proto.ID == fnMapLookup && m.hasKey && e.elementExists(m) {
 			// an element of an array at a known index inside it always exists
 			r0.typ &^= maybeNull
 			r0.id = 0
 			e.idGen--
 		}
+	case RetMapValue:
+		setPtr(r0, ptrToMapValue)
+		r0.aux = int32(m.mapIdx)
+	case RetRingBufMemOrNull:
+		ptr(ptrToMem | ringBuf)
+		r0.aux = int32(m.retMemSize)
 	case RetSockCommonOrNull:
 		ptr(ptrToSockCommon)
 	case RetSocketOrNull:
@@ -270,11 +309,35 @@ func (e *env) helperResult(m *callMeta) error {
 	default:
 		return e.reject(CodeInternal, "unknown return type %d of func %s#%d", m.proto.Ret, m.proto.Name, m.proto.ID)
 	}
-	if m.proto.Acquires {
+	switch {
+	case m.proto.Cast:
+		r0.ref = m.ref
+	case m.proto.Acquires, m.proto.ID == fnMapLookup && m.mapIdx >= 0 && hasFullSockets(e.maps[m.mapIdx].Type):
 		r0.ref = e.acquireRef()
 		r0.id = r0.ref
 	}
 	return nil
+}
+
+// elementExists reports whether a lookup at a known index finds an element whatever the map in the program's hands is: arrays in maps
+// can be shorter than their template if that has BPF_F_INNER_MAP.
+func (e *env) elementExists(m *callMeta) bool {
+	mp := &e.maps[m.mapIdx]
+	if m.mapIdx >= len(e.prog.Maps) && mp.Flags&flagInnerMap != 0 {
+		return false
+	}
+	return m.constKey < mp.MaxEntries
+}
+
+const flagInnerMap = 1 << 12 // BPF_F_INNER_MAP
+
+const maxErrno = 4095 // MAX_ERRNO
+
+// limitLength bounds the length of what a helper wrote, or the error number in its place (do_refine_retval_range).
+func limitLength(r0 *reg, size uint64) {
+	r0.Smin, r0.S32min = -maxErrno, -maxErrno
+	r0.Smax, r0.S32max = int64(size), int32(size)
+	r0.Sync()
 }
 
 // limitCPU bounds bpf_get_smp_processor_id's result where the number of slots is known.
@@ -284,36 +347,4 @@ func (e *env) limitCPU(r0 *reg) {
 		r0.Smin, r0.S32min, r0.Smax, r0.S32max = 0, 0, int64(n-1), int32(n-1)
 		r0.Sync()
 	}
-}
-
-// mapFits checks that map and helper go together (check_map_func_compatibility).
-func (e *env) mapFits(id int32, m *callMeta) error {
-	if m.mapIdx < 0 {
-		return nil
-	}
-	t := e.prog.Maps[m.mapIdx].Type
-	ok := true
-	switch t {
-	case ebpf.ProgramArray:
-		ok = id == fnTailCall
-	case ebpf.DevMap, ebpf.DevMapHash, ebpf.XSKMap:
-		ok = id == fnRedirectMap || id == fnMapLookup
-	case ebpf.CPUMap:
-		ok = id == fnRedirectMap
-	}
-	switch id {
-	case fnTailCall:
-		ok = ok && t == ebpf.ProgramArray
-	case fnRedirectMap:
-		ok = ok && (t == ebpf.DevMap || t == ebpf.DevMapHash || t == ebpf.CPUMap || t == ebpf.XSKMap)
-	case fnMapLookupPercpu:
-		ok = ok && (t == ebpf.PerCPUArray || t == ebpf.PerCPUHash || t == ebpf.LRUCPUHash)
-	}
-	if ok && id == fnMapLookup && (t == ebpf.DevMap || t == ebpf.DevMapHash) {
-		return e.unsupported("lookups in maps of type %v", t)
-	}
-	if !ok {
-		return e.reject(CodeCall, "cannot pass map_type %d into func bpf_%s#%d", t, m.proto.Name, id)
-	}
-	return nil
 }

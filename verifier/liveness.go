@@ -33,7 +33,10 @@ func (e *env) usesDefs(pc int) (use, def uint16) {
 // helperArgs returns how many arguments helper id takes; five if the program does not have it.
 func (e *env) helperArgs(id int32) int {
 	h := e.helper(id)
-	if h == nil || !h.For(e.prog.Type) {
+	if h != nil {
+		h = h.In(e.prog.Type, e.prog.AttachType)
+	}
+	if h == nil {
 		return 5
 	}
 	n := 5

@@ -135,7 +135,7 @@ func (e *env) appendPointer(b []byte, r *reg) []byte {
 		b = fmt.Appendf(sep(b), "ref_obj_id=%d", r.ref)
 	}
 	if r.typ.isMapPointer() {
-		m := &e.prog.Maps[r.aux]
+		m := &e.maps[r.aux]
 		if m.Name != "" {
 			b = append(append(sep(b), "map="...), kernelName(m.Name)...)
 		}

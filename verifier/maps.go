@@ -1,6 +1,8 @@
 package verifier
 
 import (
+	"slices"
+
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/btf"
 
@@ -14,7 +16,9 @@ const maxMaps = 64
 var knownMaps = map[ebpf.MapType]bool{
 	ebpf.Array: true, ebpf.Hash: true, ebpf.PerCPUArray: true, ebpf.PerCPUHash: true, ebpf.LRUHash: true,
 	ebpf.LRUCPUHash: true, ebpf.LPMTrie: true, ebpf.ProgramArray: true, ebpf.DevMap: true, ebpf.DevMapHash: true,
-	ebpf.CPUMap: true, ebpf.XSKMap: true,
+	ebpf.CPUMap: true, ebpf.XSKMap: true, ebpf.PerfEventArray: true, ebpf.RingBuf: true, ebpf.StackTrace: true, ebpf.CGroupArray: true,
+	ebpf.CGroupStorage: true, ebpf.PerCPUCGroupStorage: true, ebpf.ArrayOfMaps: true, ebpf.HashOfMaps: true, ebpf.SockMap: true,
+	ebpf.SockHash: true, ebpf.ReusePortSockArray: true, ebpf.Queue: true, ebpf.Stack: true, ebpf.BloomFilter: true, ebpf.SkStorage: true,
 }
 
 // sleepableMaps are the map types whose elements outlive a sleep (check_map_prog_compatibility).
@@ -33,6 +37,7 @@ var specialFields = map[string]bool{
 
 // checkMaps refuses maps that the walk would not understand.
 func (e *env) checkMaps() error {
+	e.addInnerMaps()
 	used := map[int]bool{}
 	for i, in := range e.prog.Insns {
 		if i > 0 && e.prog.Insns[i-1].IsLdImm64() || !in.IsLdImm64() || in.Src != 1 && in.Src != 2 || used[int(in.Imm)] {
@@ -43,7 +48,7 @@ func (e *env) checkMaps() error {
 		if len(used) > maxMaps {
 			return e.reject(CodeTooComplex, "The total number of maps per program has reached the limit of %d", maxMaps)
 		}
-		m := &e.prog.Maps[in.Imm]
+		m := &e.maps[in.Imm]
 		if !knownMaps[m.Type] {
 			return e.unsupported("maps of type %v (%s)", m.Type, m.Name)
 		}
@@ -56,20 +61,73 @@ func (e *env) checkMaps() error {
 		if err := e.checkMapSizes(m); err != nil {
 			return err
 		}
+		if err := e.checkInner(m); err != nil {
+			return err
+		}
 	}
 	return nil
 }
 
-// hasSockets reports whether what lookups in a map find are sockets.
-func hasSockets(m *program.Map) bool { return m.Type == ebpf.XSKMap }
+// found is what a lookup in a map finds, in the place of a value: a socket, a map, or a value after all.
+func (e *env) found(m *program.Map) regType {
+	switch m.Type {
+	case ebpf.XSKMap:
+		return ptrToXDPSock
+	case ebpf.SockMap, ebpf.SockHash:
+		return ptrToSocket
+	case ebpf.ArrayOfMaps, ebpf.HashOfMaps:
+		return constPtrToMap
+	}
+	return ptrToMapValue
+}
+
+// hasFullSockets reports whether lookups in maps of type t find sockets that the program then holds.
+func hasFullSockets(t ebpf.MapType) bool { return t == ebpf.SockMap || t == ebpf.SockHash }
+
+// addInnerMaps gives the templates of maps in maps numbers behind those of the program's maps.
+func (e *env) addInnerMaps() {
+	e.maps = slices.Clip(e.prog.Maps)
+	e.inner = make([]int32, len(e.maps))
+	for i := range e.prog.Maps {
+		if m := e.prog.Maps[i].Inner; m != nil {
+			e.inner[i] = int32(len(e.maps))
+			e.maps = append(e.maps, *m)
+		}
+	}
+}
+
+// checkInner refuses templates that the kernel does not take, or whose lookups would find what the walk does not know
+// (bpf_map_meta_alloc).
+func (e *env) checkInner(m *program.Map) error {
+	in := m.Inner
+	switch {
+	case m.Type != ebpf.ArrayOfMaps && m.Type != ebpf.HashOfMaps:
+		return nil
+	case in == nil:
+		return e.unsupported("map %s: a map of maps without a template", m.Name)
+	case !knownMaps[in.Type] || in.Inner != nil || in.Type == ebpf.ArrayOfMaps || in.Type == ebpf.HashOfMaps || in.Type == ebpf.CGroupStorage ||
+		in.Type == ebpf.PerCPUCGroupStorage || in.Type == ebpf.ProgramArray:
+		return e.unsupported("map %s: maps of type %v in it", m.Name, in.Type)
+	}
+	if f := specialField(in.Value, 0, map[btf.Type]bool{}); f != "" {
+		return e.unsupported("map %s: values of maps in it with a %s", m.Name, f)
+	}
+	return e.checkMapSizes(in)
+}
+
+// keySizes are the sizes of keys that a map type fixes.
+var keySizes = map[ebpf.MapType]uint32{
+	ebpf.Array: 4, ebpf.PerCPUArray: 4, ebpf.ArrayOfMaps: 4, ebpf.SockMap: 4, ebpf.ReusePortSockArray: 4, ebpf.StackTrace: 4, ebpf.SkStorage: 4,
+	ebpf.Queue: 0, ebpf.Stack: 0, ebpf.BloomFilter: 0, ebpf.RingBuf: 0,
+}
 
 // checkMapSizes guards the arithmetic of later checks.
 func (e *env) checkMapSizes(m *program.Map) error {
 	if m.KeySize >= maxVarOff || m.ValueSize >= maxVarOff {
 		return e.reject(CodeBounds, "map %s: key of %d or value of %d bytes is too large", m.Name, m.KeySize, m.ValueSize)
 	}
-	if (m.Type == ebpf.Array || m.Type == ebpf.PerCPUArray) && m.KeySize != 4 {
-		return e.reject(CodeType, "map %s: array keys have 4 bytes, not %d", m.Name, m.KeySize)
+	if want, ok := keySizes[m.Type]; ok && m.KeySize != want {
+		return e.reject(CodeType, "map %s: keys have %d bytes, not %d", m.Name, want, m.KeySize)
 	}
 	return nil
 }

@@ -170,12 +170,12 @@ func (e *env) checkRegion(op, off, size int, kind accessKind) error {
 		if err := e.mapMayAccess(r, off, size, kind); err != nil {
 			return err
 		}
-		return e.inRegion(op, off, size, int64(e.prog.Maps[r.aux].ValueSize), false)
+		return e.inRegion(op, off, size, int64(e.maps[r.aux].ValueSize), false)
 	case r.typ == ptrToMapKey:
 		if kind == accessWrite {
 			return e.reject(CodePermission, "write to change key %s not allowed", operandName(op))
 		}
-		return e.inRegion(op, off, size, int64(e.prog.Maps[r.aux].KeySize), false)
+		return e.inRegion(op, off, size, int64(e.maps[r.aux].KeySize), false)
 	case b == ptrToMem && !r.typ.mayBeNull():
 		if kind == accessWrite && r.typ&rdonly != 0 {
 			return e.reject(CodePermission, "%s cannot write into %s", operandName(op), r.typ)
@@ -210,7 +210,7 @@ func (e *env) checkRegion(op, off, size int, kind accessKind) error {
 
 // mapMayAccess checks the map's access flags (check_map_access_type).
 func (e *env) mapMayAccess(r *reg, off, size int, kind accessKind) error {
-	m := &e.prog.Maps[r.aux]
+	m := &e.maps[r.aux]
 	switch {
 	case kind == accessWrite && readOnly(m):
 		return e.reject(CodePermission, "write into map forbidden, value_size=%d off=%d size=%d", m.ValueSize, off, size)
@@ -342,7 +342,7 @@ func (e *env) checkStruct(op, off, size int, kind accessKind) error {
 func (e *env) checkMapStruct(op, off int, kind accessKind) error {
 	r := &e.st.fr().regs[op]
 	name := "bpf_htab"
-	switch e.prog.Maps[r.aux].Type {
+	switch e.maps[r.aux].Type {
 	case ebpf.Array, ebpf.PerCPUArray, ebpf.ProgramArray:
 		name = "bpf_array"
 	}
@@ -357,7 +357,7 @@ func (e *env) checkMapStruct(op, off int, kind accessKind) error {
 
 // constantValue reads a value that cannot change: in a frozen map that programs cannot write (bpf_map_direct_read).
 func (e *env) constantValue(r *reg, off, size int) (uint64, bool) {
-	m := &e.prog.Maps[r.aux]
+	m := &e.maps[r.aux]
 	if !isConstantMap(m) || !r.Var.IsConst() {
 		return 0, false
 	}

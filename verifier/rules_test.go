@@ -202,7 +202,7 @@ call 84
 		"unknown kind":      {"call 7\n" + end, verifier.HelperProto{Args: one(250)}, verifier.CodeInternal, "unsupported arg type 250"},
 		"key without a map": {"r1 = r10\nr1 += -8\ncall 7\n" + end, verifier.HelperProto{Args: one(verifier.ArgMapKey)}, verifier.CodeType, "invalid map_ptr to access map->key"},
 		"value without a map": {"r1 = r10\nr1 += -8\ncall 7\n" + end, verifier.HelperProto{Args: one(verifier.ArgMapValue)}, verifier.CodeType,
-			"invalid map_ptr to access map->value"},
+			"invalid map_ptr to access map->type"},
 		"filled value": {m + "*(u64 *)(r10 - 16) = 0\ncall 7\nr1 = *(u64 *)(r10 - 8)\n" + end,
 			verifier.HelperProto{Args: one(verifier.ArgConstMapPtr, verifier.ArgUninitMapValue)}, "", ""},
 		"optional value":      {".map m array 4 8 1\nr1 = map[m] ll\nr2 = 0\ncall 7\n" + end, verifier.HelperProto{Args: [5]verifier.HelperArg{{Kind: verifier.ArgConstMapPtr}, {Kind: verifier.ArgMapValue, OrNull: true}}}, "", ""},

@@ -35,6 +35,7 @@ const (
 	rdonly
 	trusted
 	untrusted
+	ringBuf // memory of a ring buffer, to be submitted or discarded
 )
 
 var typeNames = [...]string{
@@ -96,6 +97,9 @@ func (t regType) String() string {
 	}
 	if t&trusted != 0 {
 		prefix += "trusted_"
+	}
+	if t&ringBuf != 0 {
+		prefix += "ringbuf_"
 	}
 	if t&maybeNull != 0 {
 		if t.base() == ptrToBTF {

@@ -43,7 +43,7 @@ func params() []param {
 	for _, n := range []string{
 		"__sk_buff", "sk_buff", "xdp_md", "xdp_buff", "bpf_sock", "bpf_sock_addr", "bpf_sock_ops", "bpf_sockopt", "bpf_sysctl",
 		"bpf_cgroup_dev_ctx", "sk_msg_md", "bpf_sk_lookup", "sk_reuseport_md", "bpf_perf_event_data", "pt_regs", "user_pt_regs",
-		"bpf_raw_tracepoint_args", "bpf_nf_ctx", "other",
+		"bpf_raw_tracepoint_args", "bpf_nf_ctx", "bpf_user_pt_regs_t", "other",
 	} {
 		targets["struct "+n] = strct(n)
 	}

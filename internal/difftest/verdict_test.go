@@ -54,6 +54,8 @@ func judge(p *program.Program, level uint32, limit int) (v Verdict, err error) {
 	if v.Kernel, v.KernelLog, err = kernel.Verify(p, level|verifier.LogStats); err != nil {
 		return v, err
 	}
+	// one message of the kernel's does not end its line
+	v.KernelLog = strings.ReplaceAll(v.KernelLog, "for tail callverification", "for tail call\nverification")
 	if !v.Kernel {
 		v.KernelReason = reasonOf(v.KernelLog)
 	}

@@ -32,7 +32,7 @@ var bpfSock = layout{name: "bpf_sock", size: 80, rows: []row{
 var sockFull = span{8, 16}
 
 // tcpSock is struct bpf_tcp_sock, with two 64-bit counters (bpf_tcp_sock_is_valid_access).
-var tcpSock = layout{size: 96, rows: []row{{off: 80, size: 8, read: 8, head: true}, {off: 88, size: 8, read: 8, head: true}}, rest: row{read: 4}}
+var tcpSock = layout{size: 112, rows: []row{{off: 80, size: 8, read: 8, head: true}, {off: 88, size: 8, read: 8, head: true}}, rest: row{read: 4}}
 
 // xdpSock is struct bpf_xdp_sock (bpf_xdp_sock_is_valid_access).
 var xdpSock = layout{size: 4, rest: row{read: 4}}

@@ -1,0 +1,29 @@
+package helpers
+
+import (
+	"github.com/cilium/ebpf"
+
+	"github.com/skep-bpf/skep/verifier"
+)
+
+// Prototypes of helpers on queues, ring buffers and storage of objects.
+
+var _ = declare(
+	readsPacket(sig(87, "map_push_elem", nil, aMap, aValue, aAny)),
+	sig(88, "map_pop_elem", nil, aMap, aValueOut),
+	sig(89, "map_peek_elem", nil, aMap, aValueOut),
+
+	sig(130, "ringbuf_output", nil, aMap, aMem, aSizeOrZero, aAny),
+	acquires(returns(verifier.RetRingBufMemOrNull, sig(131, "ringbuf_reserve", nil, aMap, aAllocSize, aAny))),
+	releases(returns(verifier.RetVoid, sig(132, "ringbuf_submit", nil, aReserved, aAny))),
+	releases(returns(verifier.RetVoid, sig(133, "ringbuf_discard", nil, aReserved, aAny))),
+	sig(134, "ringbuf_query", nil, aMap, aAny),
+
+	returns(verifier.RetMapValue, sig(81, "get_local_storage", only(ebpf.CGroupDevice, ebpf.CGroupSKB, ebpf.CGroupSock, ebpf.CGroupSockAddr,
+		ebpf.CGroupSockopt, ebpf.CGroupSysctl, ebpf.SockOps), aMap, aAny)),
+	variants(returns(verifier.RetMapValueOrNull, sig(107, "sk_storage_get", skStorageTypes, aMap, aSock, aValueNull, aAny)),
+		returns(verifier.RetMapValueOrNull, sig(107, "sk_storage_get", only(ebpf.CGroupSock), aMap, aCtx, aValueNull, aAny))),
+	sig(108, "sk_storage_delete", skStorageTypes, aMap, aSock),
+)
+
+var skStorageTypes = types(tcCgroupTypes, cgroupAddr, cgroupSockopt, only(ebpf.SkMsg, ebpf.SockOps))

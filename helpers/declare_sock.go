@@ -1,0 +1,76 @@
+package helpers
+
+import (
+	"github.com/cilium/ebpf"
+
+	"github.com/skep-bpf/skep/verifier"
+)
+
+// Prototypes of helpers on sockets, socket maps, messages between sockets and control groups.
+
+var _ = declare(
+	// Casts: the result stands for the reference of the socket that it was made of.
+	cast(returns(verifier.RetSocketOrNull, sig(95, "sk_fullsock", tcCgroupTypes, aSockCommon))),
+	cast(returns(verifier.RetTCPSockOrNull, sig(96, "tcp_sock", types(tcCgroupTypes, cgroupSockopt, only(ebpf.SockOps)), aSockCommon))),
+	// no cast: the listener is another socket, which lives as long as the packet's
+	returns(verifier.RetSocketOrNull, sig(98, "get_listener_sock", tcCgroupTypes, aSockCommon)),
+
+	variants(sig(46, "get_socket_cookie", types(tcCgroupTypes, cgroupAddr, only(ebpf.CGroupSock, ebpf.SkSKB, ebpf.SockOps, ebpf.SocketFilter)), aCtx),
+		sig(46, "get_socket_cookie", only(ebpf.SkReuseport, ebpf.Syscall), argNull(verifier.ArgSockPtr))),
+	sig(122, "get_netns_cookie", types(tcCgroupTypes, cgroupAddr, cgroupSockopt,
+		only(ebpf.CGroupSock, ebpf.SkMsg, ebpf.SockOps, ebpf.SocketFilter)), aCtxOrNull),
+	variants(sig(124, "sk_assign", tcTypes, aCtx, aSock, aAny),
+		sig(124, "sk_assign", only(ebpf.SkLookup), aCtx, argNull(verifier.ArgSocket), aAny)),
+	sig(128, "sk_cgroup_id", only(ebpf.CGroupSKB), aSock),
+	sig(129, "sk_ancestor_cgroup_id", only(ebpf.CGroupSKB), aSock, aAny),
+
+	// options and addresses
+	attached(variants(sig(49, "setsockopt", types(cgroupAddr, only(ebpf.SockOps)), aCtx, aAny, aAny, aMem, aSize),
+		sig(49, "setsockopt", cgroupSockopt, aSock, aAny, aAny, aMem, aSize)), ebpf.CGroupSockopt, ebpf.AttachCGroupSetsockopt),
+	attached(variants(sig(57, "getsockopt", types(cgroupAddr, only(ebpf.SockOps)), aCtx, aAny, aAny, aMemOut, aSize),
+		sig(57, "getsockopt", cgroupSockopt, aSock, aAny, aAny, aMemOut, aSize)), ebpf.CGroupSockopt, ebpf.AttachCGroupSetsockopt),
+	attached(sig(64, "bind", cgroupAddr, aCtx, aMem, aSize), ebpf.CGroupSockAddr, ebpf.AttachCGroupInet4Connect, ebpf.AttachCGroupInet6Connect),
+	withResult(variants(sig(186, "get_retval", retvalTypes), sig(186, "get_retval", only(ebpf.CGroupSock)))),
+	withResult(variants(sig(187, "set_retval", retvalTypes, aAny), sig(187, "set_retval", only(ebpf.CGroupSock), aAny))),
+	sig(59, "sock_ops_cb_flags_set", only(ebpf.SockOps), aCtx, aAny),
+	sig(142, "load_hdr_opt", only(ebpf.SockOps), aCtx, aMemInOut, aSize, aAny),
+	movesPacket(sig(143, "store_hdr_opt", only(ebpf.SockOps), aCtx, aMem, aSize, aAny)),
+	sig(144, "reserve_hdr_opt", only(ebpf.SockOps), aCtx, aAny, aAny),
+
+	// maps of sockets
+	sig(52, "sk_redirect_map", only(ebpf.SkSKB), aCtx, aMap, aAny, aAny),
+	sig(72, "sk_redirect_hash", only(ebpf.SkSKB), aCtx, aMap, aKey, aAny),
+	readsPacket(sig(53, "sock_map_update", only(ebpf.SockOps), aCtx, aMap, aKey, aAny)),
+	readsPacket(sig(70, "sock_hash_update", only(ebpf.SockOps), aCtx, aMap, aKey, aAny)),
+	sig(82, "sk_select_reuseport", only(ebpf.SkReuseport), aCtx, aMap, aKey, aAny),
+
+	// messages
+	sig(60, "msg_redirect_map", only(ebpf.SkMsg), aCtx, aMap, aAny, aAny),
+	sig(71, "msg_redirect_hash", only(ebpf.SkMsg), aCtx, aMap, aKey, aAny),
+	sig(61, "msg_apply_bytes", only(ebpf.SkMsg), aCtx, aAny),
+	sig(62, "msg_cork_bytes", only(ebpf.SkMsg), aCtx, aAny),
+	movesPacket(sig(63, "msg_pull_data", only(ebpf.SkMsg), aCtx, aAny, aAny, aAny)),
+	movesPacket(sig(90, "msg_push_data", only(ebpf.SkMsg), aCtx, aAny, aAny, aAny)),
+	movesPacket(sig(91, "msg_pop_data", only(ebpf.SkMsg), aCtx, aAny, aAny, aAny)),
+
+	// control groups
+	variants(sig(17, "get_cgroup_classid", except(tcLWTTypes...)), sig(17, "get_cgroup_classid", tcLWTTypes, aCtx)),
+	sig(101, "sysctl_get_name", only(ebpf.CGroupSysctl), aCtx, aMemInOut, aSize, aAny),
+	sig(102, "sysctl_get_current_value", only(ebpf.CGroupSysctl), aCtx, aMemOut, aSize),
+	sig(103, "sysctl_get_new_value", only(ebpf.CGroupSysctl), aCtx, aMemOut, aSize),
+	sig(104, "sysctl_set_new_value", only(ebpf.CGroupSysctl), aCtx, aMem, aSize),
+)
+
+// Types of programs whose result user space sees as an error number, in most places where they are attached.
+var retvalTypes = types(cgroupAddr, cgroupSockopt, only(ebpf.SockOps, ebpf.CGroupDevice, ebpf.CGroupSysctl))
+
+// withResult takes the places away where it sees none. (An attach type of 0 counts as the first of the enumeration, ingress.)
+func withResult(p proto) proto {
+	p.NotAttach = []ebpf.AttachType{
+		ebpf.AttachNone, ebpf.AttachCGroupInetIngress, ebpf.AttachCGroupInetEgress, ebpf.AttachCGroupSockOps,
+		ebpf.AttachCGroupUDP4Recvmsg, ebpf.AttachCGroupUDP6Recvmsg, ebpf.AttachCgroupUnixRecvmsg,
+		ebpf.AttachCgroupInet4GetPeername, ebpf.AttachCgroupInet6GetPeername, ebpf.AttachCgroupUnixGetpeername,
+		ebpf.AttachCgroupInet4GetSockname, ebpf.AttachCgroupInet6GetSockname, ebpf.AttachCgroupUnixGetsockname,
+	}
+	return p
+}

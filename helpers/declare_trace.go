@@ -1,0 +1,56 @@
+package helpers
+
+import (
+	"github.com/cilium/ebpf"
+
+	"github.com/skep-bpf/skep/verifier"
+)
+
+// Prototypes of helpers that read other memory, stacks, events and the current task.
+
+var _ = declare(
+	gpl(sig(4, "probe_read", traceTypes, aMemOut, aSizeOrZero, aAny)),
+	gpl(returnsLength(sig(45, "probe_read_str", traceTypes, aMemOut, aSizeOrZero, aAny))),
+	gpl(sig(112, "probe_read_user", nil, aMemOut, aSizeOrZero, aAny)),
+	gpl(sig(113, "probe_read_kernel", nil, aMemOut, aSizeOrZero, aAny)),
+	gpl(returnsLength(sig(114, "probe_read_user_str", nil, aMemOut, aSizeOrZero, aAny))),
+	gpl(returnsLength(sig(115, "probe_read_kernel_str", nil, aMemOut, aSizeOrZero, aAny))),
+	sleeps(sig(148, "copy_from_user", nil, aMemOut, aSizeOrZero, aAny)),
+
+	// stacks and branches
+	variants(gpl(sig(27, "get_stackid", types(traceTypes), aCtx, aMap, aAny)), sig(27, "get_stackid", only(ebpf.PerfEvent), aCtx, aMap, aAny)),
+	gpl(returnsLength(sig(67, "get_stack", traceTypes, aCtx, aMemOut, aSizeOrZero, aAny))),
+	gpl(sig(176, "get_branch_snapshot", nil, aMemOut, aSizeOrZero)),
+	gpl(sig(119, "read_branch_records", only(ebpf.PerfEvent), aCtx, aMemNullOut, aSizeOrZero, aAny)),
+	gpl(sig(173, "get_func_ip", traceTypes, aCtx)),
+	sig(174, "get_attach_cookie", tracepointTypes, aCtx),
+
+	// perf events
+	gpl(sig(22, "perf_event_read", nil, aMap, aAny)),
+	gpl(sig(25, "perf_event_output", except(ebpf.FlowDissector, ebpf.Netfilter, ebpf.SkReuseport), aCtx, aMap, aAny, aMem, aSizeOrZero)),
+	gpl(sig(55, "perf_event_read_value", nil, aMap, aAny, aMemOut, aSize)),
+	gpl(sig(56, "perf_prog_read_value", only(ebpf.PerfEvent), aCtx, aMemOut, aSize)),
+
+	// the current task
+	gpl(sig(35, "get_current_task", nil)),
+	sig(37, "current_task_under_cgroup", nil, aMap, aAny),
+	sig(42, "get_numa_node_id", nil),
+	sig(80, "get_current_cgroup_id", nil),
+	sig(123, "get_current_ancestor_cgroup_id", nil, aAny),
+	sig(109, "send_signal", nil, aAny),
+	sig(117, "send_signal_thread", nil, aAny),
+	sig(118, "jiffies64", nil),
+	sig(120, "get_ns_current_pid_tgid", nil, aAny, aAny, aMemOut, aSize),
+
+	// text
+	gpl(sig(177, "trace_vprintk", nil, aMem, aSize, aMemOrNull, aSizeOrZero)),
+	sig(149, "snprintf_btf", nil, aMemInOut, aSize, aMem, aSize, aAny),
+	sig(182, "strncmp", nil, aMem, aSize, aString),
+
+	// system calls
+	sleeps(sig(166, "sys_bpf", syscallTypes, aAny, aMem, aSize)),
+	sleeps(sig(167, "btf_find_by_name_kind", syscallTypes, aMem, aSize, aAny, aAny)),
+	sleeps(sig(168, "sys_close", syscallTypes, aAny)),
+	sig(179, "kallsyms_lookup_name", syscallTypes, aMemPlain, aSizeOrZero, aAny,
+		verifier.HelperArg{Kind: verifier.ArgFixedUninitMem, Size: 8, Align: true}),
+)
