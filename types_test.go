@@ -94,3 +94,40 @@ func TestXDPSockets(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 }
+
+// TestVerifiedHelpers: helpers and maps without a runtime verify, and are refused by name when they are to be run.
+func TestVerifiedHelpers(t *testing.T) {
+	exit := asm.Instructions{asm.Mov.Imm(asm.R0, 0), asm.Return()}
+	ring := &ebpf.MapSpec{Name: "ring", Type: ebpf.RingBuf, MaxEntries: 4096}
+	inner := &ebpf.MapSpec{Name: "in", Type: ebpf.Array, KeySize: 4, ValueSize: 8, MaxEntries: 1}
+	outer := &ebpf.MapSpec{Name: "out", Type: ebpf.ArrayOfMaps, KeySize: 4, ValueSize: 4, MaxEntries: 1, InnerMap: inner}
+	query := asm.Instructions{
+		asm.LoadMapPtr(asm.R1, 0).WithReference("ring"), asm.Mov.Imm(asm.R2, 0), asm.FnRingbufQuery.Call(),
+	}
+	lookup := asm.Instructions{
+		asm.StoreImm(asm.R10, -8, 0, asm.Word), asm.Mov.Reg(asm.R2, asm.R10), asm.Add.Imm(asm.R2, -8),
+		asm.LoadMapPtr(asm.R1, 0).WithReference("out"), asm.FnMapLookupElem.Call(),
+	}
+	for _, c := range []struct {
+		name, words string
+		insns       asm.Instructions
+		maps        map[string]*ebpf.MapSpec
+	}{
+		{"helper", "helper bpf_get_numa_node_id#42", asm.Instructions{asm.FnGetNumaNodeId.Call()}, nil},
+		{"ring buffer", "RingBuf", query, map[string]*ebpf.MapSpec{"ring": ring}},
+		{"map in map", "ArrayOfMaps", lookup, map[string]*ebpf.MapSpec{"out": outer}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			spec := &ebpf.CollectionSpec{Maps: c.maps, Programs: map[string]*ebpf.ProgramSpec{"prog": {
+				Name: "prog", Type: ebpf.SchedCLS, License: "GPL", Instructions: append(c.insns, exit...),
+			}}}
+			if _, err := skep.Verify(spec, "prog", skep.Options{}); err != nil {
+				t.Fatalf("not verified: %+v", err)
+			}
+			_, err := skep.NewCollection(spec)
+			if !errors.Is(err, ebpf.ErrNotSupported) || !strings.Contains(err.Error(), c.words) {
+				t.Errorf("%v, want %q", err, c.words)
+			}
+		})
+	}
+}

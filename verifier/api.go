@@ -163,7 +163,6 @@ const (
 	RetSocketOrNull
 	RetTCPSockOrNull
 	RetMemOrNull    // a fixed or argument-given number of bytes
-	RetMapPtrOrNull // unused yet
 	RetMapValue     // a value that always exists
 	RetRingBufMemOrNull
 )
