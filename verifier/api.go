@@ -162,8 +162,8 @@ const (
 	RetSockCommonOrNull
 	RetSocketOrNull
 	RetTCPSockOrNull
-	RetMemOrNull    // a fixed or argument-given number of bytes
-	RetMapValue     // a value that always exists
+	RetMemOrNull // a fixed or argument-given number of bytes
+	RetMapValue  // a value that always exists
 	RetRingBufMemOrNull
 )
 
