@@ -167,7 +167,12 @@ func checkSpecial(p *Program, f *Func, in *Insn) string {
 			return fmt.Sprintf("no outgoing argument %d", in.Sub)
 		}
 	case ArrayLookup, TailCall:
-		return checkMapRef(p, in)
+		if reason := checkMapRef(p, in); reason != "" {
+			return reason
+		}
+		if in.Op == TailCall && (f.InArgs > 0 || f.OutArgs > 0) {
+			return "tail call in a function with stack arguments"
+		}
 	}
 	return ""
 }

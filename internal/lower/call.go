@@ -50,6 +50,10 @@ func (l *lowerer) helper(in isa.Insn) {
 		l.emit(ir.Insn{Op: ir.CPU})
 		return
 	case helperTailCall:
+		if f := l.p.FuncAt(l.pc); l.in[f] > 0 || l.outs[f] > 0 {
+			l.fail("tail_calls are not allowed in programs with stack args") // a proof says so, too
+			return
+		}
 		if !l.isProgArray(m) {
 			m = l.mapIn(2)
 		}

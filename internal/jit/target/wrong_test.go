@@ -26,13 +26,14 @@ func TestWrongArguments(t *testing.T) {
 		{"native call of more arguments than the frame has", ir.Insn{Op: ir.CallNative, Imm: 4096, Sub: 12}, []ir.Func{{End: 2, OutArgs: 6}}},
 		{"host call of thirteen arguments", ir.Insn{Op: ir.CallHost, Imm: 99, Sub: 13}, []ir.Func{{End: 2, OutArgs: 7}}},
 		{"tail call without a map", ir.Insn{Op: ir.TailCall, Off: 3}, []ir.Func{{End: 2}}},
+		{"tail call in a function with slots", ir.Insn{Op: ir.TailCall}, []ir.Func{{End: 2, OutArgs: 1}}},
 	} {
 		insns := []ir.Insn{c.in, exit}
 		if len(c.funcs) > 1 {
 			insns = append(insns, exit)
 		}
 		for _, m := range Targets {
-			_, err := m.Compile(&ir.Program{Name: "wrong", Insns: insns, Funcs: c.funcs})
+			_, err := m.Compile(&ir.Program{Name: "wrong", Insns: insns, Funcs: c.funcs, Maps: []ir.Map{{Kind: ir.MapProgArray, Base: 4096, MaxEntries: 1}}})
 			var e *ir.Error
 			if !errors.As(err, &e) || e.Index != 0 {
 				t.Errorf("%s: %s: %v", m.Name, c.name, err)
