@@ -4,6 +4,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"sync"
 	"testing"
 
@@ -50,6 +51,7 @@ func TestScripts(t *testing.T) {
 			e.Setenv("OBJ", obj)
 			return nil
 		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"takeperfmap": takePerfMap},
 		Condition: func(cond string) (bool, error) {
 			switch cond {
 			case "jit":
@@ -68,3 +70,18 @@ func TestScripts(t *testing.T) {
 var canPerf = sync.OnceValue(func() bool {
 	return exec.Command("perf", "record", "-o", os.DevNull, "true").Run() == nil
 })
+
+// takePerfMap moves the perf map that a run has named, in what file args[0] keeps of its output, to file args[1].
+func takePerfMap(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: takeperfmap OUTPUT FILE")
+	}
+	m := regexp.MustCompile(`(?m)^perf map: (.*)$`).FindStringSubmatch(ts.ReadFile(args[0]))
+	if m == nil {
+		ts.Fatalf("no perf map in %s", args[0])
+	}
+	b, err := os.ReadFile(m[1])
+	ts.Check(err)
+	ts.Check(os.WriteFile(ts.MkAbs(args[1]), b, 0o666))
+	ts.Check(os.Remove(m[1]))
+}
