@@ -60,8 +60,8 @@ type Options struct {
 	// Kfuncs are the kfuncs that programs can call.
 	Kfuncs *Kfuncs
 	Limits Limits
-	// KernelBTF is what CO-RE relocations are resolved against; nil means the host's kernel, where there is one.
-	// ExtraBTF is searched too (kernel modules).
+	// KernelBTF has the types of the kernel: what CO-RE relocations are resolved against and what programs know the kernel by. nil
+	// means the host's kernel, where there is one. ExtraBTF is searched too (kernel modules).
 	KernelBTF *btf.Spec
 	ExtraBTF  []*btf.Spec
 	// Kconfig finds the value of an extern __kconfig variable (y, n, m, a number, a quoted string); nil means the host's

@@ -7,6 +7,7 @@ import (
 	"runtime"
 
 	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/btf"
 
 	"github.com/skep-bpf/skep/helpers"
 	"github.com/skep-bpf/skep/internal/program"
@@ -68,12 +69,20 @@ func (o *Options) describeKfuncs(p *program.Program) error {
 	return nil
 }
 
+// kernelTypes are the types that programs know the kernel by: those given, or the host's.
+func (o *Options) kernelTypes() *btf.Spec {
+	if o.KernelBTF != nil {
+		return o.KernelBTF
+	}
+	return program.HostTypes()
+}
+
 // verify runs the verifier; a rejection gets a log even if none was asked for, as with cilium/ebpf.
 func (o *Options) verify(p *program.Program) (*verifier.Result, error) {
 	vo := verifier.Options{
 		LogLevel: uint32(o.LogLevel), LogLimit: o.Limits.LogBytes, Helpers: helpers.Proto, InsnLimit: o.Limits.Insns,
 		GlobalStackArgs: o.GlobalStackArgs, JIT: o.JIT, CPUs: PossibleCPUs(),
-		Arch: cmp.Or(o.Arch, runtime.GOARCH),
+		Arch: cmp.Or(o.Arch, runtime.GOARCH), Kernel: o.kernelTypes,
 	}
 	res, err := verifier.Verify(p, vo)
 	if err == nil {

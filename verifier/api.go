@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/btf"
 )
 
 // Log levels, as BPF_PROG_LOAD has them. They can be combined by or.
@@ -29,6 +30,9 @@ type Options struct {
 	// Helpers finds the prototype of a helper by number; nil if there is no such helper. The result says for which
 	// program types it exists.
 	Helpers func(id int32) *HelperProto
+	// Kernel gives the types of the kernel (vmlinux): what contexts by BTF, helpers and kfuncs of the kernel are declared with. It is
+	// asked only if a program needs them; nil, or a nil result, means that none are known, and such programs are refused.
+	Kernel func() *btf.Spec
 	// ExactStates turns off all imprecision in pruning (every scalar is precise) and calls Visit for each instruction
 	// walked: the concrete-against-abstract test mode.
 	ExactStates bool

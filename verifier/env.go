@@ -199,6 +199,14 @@ func (e *env) checkSleepable() error {
 	return nil
 }
 
+// kernelTypes returns the types of the kernel, nil if none are known.
+func (e *env) kernelTypes() *btf.Spec {
+	if e.opt.Kernel == nil {
+		return nil
+	}
+	return e.opt.Kernel()
+}
+
 // intern returns the index of a BTF type that a register can point to.
 func (e *env) intern(t btf.Type) int32 {
 	if i, ok := e.typeIndex[t]; ok {

@@ -90,7 +90,7 @@ func assemble(t testing.TB, c *textCase) *program.Program {
 }
 
 func options(level uint32) verifier.Options {
-	return verifier.Options{LogLevel: level, Helpers: helpers.Proto}
+	return verifier.Options{LogLevel: level, Helpers: helpers.Proto, Kernel: program.HostTypes}
 }
 
 func TestPrograms(t *testing.T) {

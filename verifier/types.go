@@ -2,7 +2,7 @@ package verifier
 
 // regType says what a register holds: a base kind in the low byte and modifier bits above it (enum bpf_reg_type and
 // enum bpf_type_flag of Linux).
-type regType uint16
+type regType uint32
 
 // The base kinds. Their order is the order of typeNames.
 const (
@@ -35,7 +35,12 @@ const (
 	rdonly
 	trusted
 	untrusted
-	ringBuf // memory of a ring buffer, to be submitted or discarded
+	ringBuf  // memory of a ring buffer, to be submitted or discarded
+	memRCU   // a structure that lives as long as the RCU read section lasts
+	memAlloc // an object of a type of the program, made by bpf_obj_new
+	nonOwn   // to an object in a list or tree, without the reference to it
+	percpu   // to a variable of which every CPU has its own
+	userMem  // an address in user space
 )
 
 var typeNames = [...]string{
@@ -86,20 +91,22 @@ func (t regType) isMapPointer() bool {
 	return b == constPtrToMap || b == ptrToMapValue || b == ptrToMapKey
 }
 
+// typePrefixes are the modifiers that names show, in the order in which they show them.
+var typePrefixes = [...]struct {
+	flag regType
+	text string
+}{
+	{rdonly, "rdonly_"}, {ringBuf, "ringbuf_"}, {userMem, "user_"}, {percpu, "percpu_"}, {memRCU, "rcu_"},
+	{untrusted, "untrusted_"}, {trusted, "trusted_"},
+}
+
 // String is the kernel's reg_type_str.
 func (t regType) String() string {
 	prefix, postfix := "", ""
-	if t&rdonly != 0 {
-		prefix = "rdonly_"
-	}
-	if t&untrusted != 0 {
-		prefix += "untrusted_"
-	}
-	if t&trusted != 0 {
-		prefix += "trusted_"
-	}
-	if t&ringBuf != 0 {
-		prefix += "ringbuf_"
+	for _, p := range typePrefixes {
+		if t&p.flag != 0 {
+			prefix += p.text
+		}
 	}
 	if t&maybeNull != 0 {
 		if t.base() == ptrToBTF {

@@ -231,7 +231,7 @@ func TestAttachTypes(t *testing.T) {
 		for at := ebpf.AttachNone; at < lastAttach; at++ {
 			p := ctxKind{typ, at}.program(insnOne, insnExit)
 			accepted, log, err := kernel.Verify(p, verifier.LogStats)
-			_, ours := verifier.Verify(p, verifier.Options{Helpers: helpers.Proto})
+			_, ours := verifier.Verify(p, verifier.Options{Helpers: helpers.Proto, Kernel: program.HostTypes})
 			if err != nil && !errors.Is(err, kernel.ErrNoVerdict) {
 				t.Fatal(err)
 			}

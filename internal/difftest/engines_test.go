@@ -60,7 +60,7 @@ func newEngines(tb testing.TB) *engines {
 // compare runs one program everywhere and returns how the outcomes differ. A program that the verifier refuses runs
 // nowhere.
 func (e *engines) compare(p *program.Program, seed uint64) error {
-	res, err := verifier.Verify(p, verifier.Options{Helpers: helpers.Proto, InsnLimit: randomLimit})
+	res, err := verifier.Verify(p, verifier.Options{Helpers: helpers.Proto, Kernel: program.HostTypes, InsnLimit: randomLimit})
 	if err != nil {
 		e.counts.refused++
 		return nil

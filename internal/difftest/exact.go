@@ -63,7 +63,7 @@ const recordLimit = 60_000
 func Record(p *program.Program) (*Claims, error) {
 	c := &Claims{prog: p, at: make([]map[claim]struct{}, len(p.Insns))}
 	walked := 0
-	res, err := verifier.Verify(p, verifier.Options{Helpers: helpers.Proto, ExactStates: true, InsnLimit: recordLimit, Visit: func(pc int, s *verifier.StateView) {
+	res, err := verifier.Verify(p, verifier.Options{Helpers: helpers.Proto, Kernel: program.HostTypes, ExactStates: true, InsnLimit: recordLimit, Visit: func(pc int, s *verifier.StateView) {
 		walked++
 		if c.at[pc] == nil {
 			c.at[pc] = map[claim]struct{}{}

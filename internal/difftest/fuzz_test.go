@@ -101,7 +101,7 @@ func FuzzRaw(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if _, err := verifier.Verify(p, verifier.Options{Helpers: helpers.Proto, InsnLimit: recordLimit}); err != nil {
+		if _, err := verifier.Verify(p, verifier.Options{Helpers: helpers.Proto, Kernel: program.HostTypes, InsnLimit: recordLimit}); err != nil {
 			return
 		}
 		c, err := Record(p)

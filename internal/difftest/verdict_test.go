@@ -36,7 +36,7 @@ func (v *Verdict) sizeOnly() bool {
 // judge asks both verifiers at a log level. The error is not nil where there is nothing to compare. limit bounds the
 // instructions that the proof may take (0: a million); programs beyond it are not compared.
 func judge(p *program.Program, level uint32, limit int) (v Verdict, err error) {
-	res, err := verifier.Verify(p, verifier.Options{Helpers: helpers.Proto, LogLevel: level | verifier.LogStats,
+	res, err := verifier.Verify(p, verifier.Options{Helpers: helpers.Proto, Kernel: program.HostTypes, LogLevel: level | verifier.LogStats,
 		CPUs: ebpf.MustPossibleCPU(), InsnLimit: limit})
 	v.Ours = err == nil
 	var rejected *verifier.Error

@@ -165,13 +165,11 @@ func resolve(p *program.Program, maps []*Map) ([]byte, error) {
 	return out, nil
 }
 
-var vmlinux = sync.OnceValues(btf.LoadKernelSpec)
-
 // vmlinuxID finds a type of the running kernel by name and kind and returns its id.
 func vmlinuxID(name string, typ any) (btf.TypeID, error) {
-	spec, err := vmlinux()
-	if err != nil {
-		return 0, err
+	spec := program.HostTypes()
+	if spec == nil {
+		return 0, errors.New("the kernel shows no BTF")
 	}
 	if err := spec.TypeByName(name, typ); err != nil {
 		return 0, err

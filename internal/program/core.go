@@ -26,7 +26,7 @@ func (b *builder) relocateTypes() error {
 	kernel := b.opt.KernelTypes
 	if kernel == nil {
 		var err error
-		if kernel, err = btf.LoadKernelSpec(); err != nil {
+		if kernel, err = hostTypes(); err != nil {
 			return fmt.Errorf("%d CO-RE relocations and no BTF of a kernel to resolve them by: none was given and this host has none: %w", len(relos), err)
 		}
 	}
