@@ -101,7 +101,7 @@ func (e *env) checkMov(in isa.Insn) error {
 		if in.Imm != 1 && in.Imm != 1<<16 {
 			return e.reject(CodeBadInsn, "addr_space_cast insn can only convert between address space 1 and 0")
 		}
-		return e.reject(CodeUnsupported, "addr_space_cast insn can only be used in a program that has an associated arena")
+		return e.addrSpaceCast(in)
 	}
 	if in.Imm != 0 || in.Off != 0 && in.Off != 8 && in.Off != 16 && (!wide || in.Off != 32) {
 		return e.reject(CodeBadInsn, "BPF_MOV uses reserved fields")
@@ -229,6 +229,9 @@ func (e *env) adjust(in isa.Insn) error {
 		imm.Scalar = scalar.Imm(in.Imm)
 	}
 	switch {
+	case dst.typ == ptrToArena || src.typ == ptrToArena:
+		arenaALU(dst, src)
+		return nil
 	case dst.isPointer() && src.isPointer():
 		if in.AluOp() == isa.AluSUB {
 			e.setUnknown(dst)

@@ -104,6 +104,7 @@ const (
 	PtrMem          // memory handed out by a helper, kfunc, or passed to a global function
 	PtrBTF          // a trusted pointer to a BTF struct
 	PtrBTFUntrusted // a fault must read as zero (probe read)
+	PtrArena        // 32 bits of an address in the arena: a fault reads as zero, or writes nothing
 )
 
 // BranchFact says whether a conditional jump is decided.

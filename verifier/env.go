@@ -47,6 +47,7 @@ type env struct {
 	maxStates, totalStates   int
 	peakStates, states       int
 	maxCtx, maxPkt           int
+	arena                    bool // the program has an arena
 	stateBytes               int64 // of all checkpoints made in this walk
 
 	scratchedRegs  uint32

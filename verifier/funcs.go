@@ -18,6 +18,7 @@ const (
 	argScalar argKind = iota
 	argCtx
 	argMem
+	argArena
 )
 
 type argInfo struct {
@@ -79,7 +80,7 @@ func isIntOrEnum(t btf.Type) bool {
 
 func (e *env) readArg(f, i int, t btf.Type, tags []string) (argInfo, error) {
 	fn := &e.prog.Funcs[f]
-	var ctx, nonnull bool
+	var ctx, nonnull, arena bool
 	for _, tag := range tags {
 		switch {
 		case len(tag) < 4 || tag[:4] != "arg:":
@@ -90,7 +91,9 @@ func (e *env) readArg(f, i int, t btf.Type, tags []string) (argInfo, error) {
 			ctx = true
 		case tag == "arg:nonnull":
 			nonnull = true
-		case tag == "arg:trusted", tag == "arg:nullable", tag == "arg:arena", tag == "arg:untrusted":
+		case tag == "arg:arena":
+			arena = true
+		case tag == "arg:trusted", tag == "arg:nullable", tag == "arg:untrusted":
 			return argInfo{}, e.unsupported("parameters tagged %s", tag)
 		default:
 			return argInfo{}, e.reject(CodeBTF, "arg#%d has unsupported set of tags", i)
@@ -99,18 +102,22 @@ func (e *env) readArg(f, i int, t btf.Type, tags []string) (argInfo, error) {
 	u := btf.UnderlyingType(t)
 	ptr, isPtr := u.(*btf.Pointer)
 	switch {
-	case !isPtr && (ctx || nonnull):
+	case !isPtr && (ctx || nonnull || arena):
 		return argInfo{}, e.reject(CodeBTF, "arg#%d has pointer tag, but is not a pointer type", i)
 	case !isPtr && isIntOrEnum(u):
 		return argInfo{kind: argScalar}, nil
 	case !isPtr:
 		return argInfo{}, e.reject(CodeBTF, "Arg#%d type %s in %s() is not supported yet.", i, kindName(u), fn.Name)
-	case ctx && nonnull, nonnull && e.isCtxType(ptr):
+	case ctx && (nonnull || arena), (nonnull || arena) && e.isCtxType(ptr):
 		return argInfo{}, e.reject(CodeBTF, "arg#%d has invalid combination of tags", i)
 	case ctx:
 		return argInfo{kind: argCtx}, e.checkCtxTag(i, ptr)
 	case e.isCtxType(ptr):
 		return argInfo{kind: argCtx}, nil
+	case arena && nonnull:
+		return argInfo{}, e.reject(CodeBTF, "arg#%d arena cannot be combined with any other tags", i)
+	case arena:
+		return argInfo{kind: argArena}, nil
 	case !fn.Global:
 		return argInfo{}, e.reject(CodeBTF, "arg#%d of static function", i)
 	}
@@ -228,6 +235,10 @@ func (e *env) matchEach(f int) error {
 		case argScalar:
 			if r.typ != scalarValue {
 				return e.reject(CodeType, "%s is not a scalar", operandName(op))
+			}
+		case argArena:
+			if r.typ != ptrToArena && r.typ != scalarValue {
+				return e.reject(CodeType, "%s is not a pointer to arena or scalar.", operandName(op))
 			}
 		case argCtx:
 			if err := e.argOffset(op, false); err != nil {
@@ -383,7 +394,7 @@ func (e *env) checkGlobal(f int) error {
 // entryArg is what a global function knows of a parameter at its entry.
 func (e *env) entryArg(r *reg, a argInfo) {
 	switch a.kind {
-	case argScalar:
+	case argScalar, argArena:
 		e.setUnknown(r)
 	case argCtx:
 		setPtr(r, ptrToCtx)

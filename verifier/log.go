@@ -93,6 +93,9 @@ func (e *env) appendReg(b []byte, fr *frame, r *reg) []byte {
 		}
 	}
 	b = append(b, t.String()...)
+	if t == ptrToArena {
+		return b
+	}
 	if t == ptrToStack {
 		if fr.no != r.aux {
 			b = fmt.Appendf(b, "[%d]", r.aux)

@@ -19,6 +19,7 @@ var knownMaps = map[ebpf.MapType]bool{
 	ebpf.CPUMap: true, ebpf.XSKMap: true, ebpf.PerfEventArray: true, ebpf.RingBuf: true, ebpf.StackTrace: true, ebpf.CGroupArray: true,
 	ebpf.CGroupStorage: true, ebpf.PerCPUCGroupStorage: true, ebpf.ArrayOfMaps: true, ebpf.HashOfMaps: true, ebpf.SockMap: true,
 	ebpf.SockHash: true, ebpf.ReusePortSockArray: true, ebpf.Queue: true, ebpf.Stack: true, ebpf.BloomFilter: true, ebpf.SkStorage: true,
+	ebpf.Arena: true,
 }
 
 // sleepableMaps are the map types whose elements outlive a sleep (check_map_prog_compatibility).
@@ -57,6 +58,9 @@ func (e *env) checkMaps() error {
 		}
 		if f := specialField(m.Value, 0, map[btf.Type]bool{}); f != "" {
 			return e.unsupported("map %s: values with a %s", m.Name, f)
+		}
+		if err := e.noteArena(m); err != nil {
+			return err
 		}
 		if err := e.checkMapSizes(m); err != nil {
 			return err

@@ -192,6 +192,8 @@ func (e *env) checkRegion(op, off, size int, kind accessKind) error {
 		return e.checkFlowKeys(off, size)
 	case r.typ == ptrToTPBuffer:
 		return e.checkTPBuffer(op, off, size)
+	case r.typ == ptrToArena:
+		return nil
 	case r.typ.isSock():
 		if kind == accessWrite {
 			return e.reject(CodePermission, "%s cannot write into %s", operandName(op), r.typ)
@@ -381,7 +383,7 @@ func isConstantMap(m *program.Map) bool {
 // needs it (check_ptr_alignment).
 func (e *env) checkAlign(r *reg, off, size int, strict bool) error {
 	strict = strict || e.prog.Flags&flagStrictAlignment != 0 || r.typ == ptrToStack
-	if !strict || size == 1 {
+	if !strict || size == 1 || r.typ == ptrToArena {
 		return nil
 	}
 	if r.typ.isPacket() {
@@ -431,7 +433,7 @@ func validAtomicOp(imm int32) bool {
 // atomicPtr rejects memory that atomics may not touch (atomic_ptr_type_ok).
 func (e *env) atomicPtr(r isa.Reg, what string) error {
 	t := e.st.fr().regs[r].typ
-	if t.noAtomics() {
+	if t.noAtomics() || t == ptrToArena && !e.arenaAtomic(e.prog.Insns[e.insn]) {
 		return e.reject(CodePermission, "BPF_ATOMIC %s R%d %s is not allowed", what, r, t)
 	}
 	return nil

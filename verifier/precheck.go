@@ -96,6 +96,9 @@ func (e *env) checkDirectValue(idx int, off uint32) error {
 	if off >= maxVarOff {
 		return e.reject(CodeBounds, "direct value offset of %d is not allowed", off)
 	}
+	if m.Type == ebpf.Arena {
+		return e.checkArenaValue(m, off)
+	}
 	if m.Type != ebpf.Array {
 		return e.reject(CodeType, "no direct value access support for this map type")
 	}

@@ -381,6 +381,8 @@ func (e *env) regSafe(old, cur *reg, level exactness) bool {
 	case ptrToMapValue, ptrToMapKey, ptrToTPBuffer, ptrToMem:
 		return old.off == cur.off && old.aux == cur.aux && old.Covers(&cur.Scalar) &&
 			e.idmap.same(old.id, cur.id) && e.idmap.same(old.ref, cur.ref)
+	case ptrToArena:
+		return true
 	case ptrToPacket, ptrToPacketMeta:
 		if old.rng < 0 || cur.rng < 0 {
 			if old.rng != cur.rng {

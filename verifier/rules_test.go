@@ -139,7 +139,7 @@ exit
 		"other annotations":      {stack, "struct pair *p", "r0 = 0", []string{"note", "arg"}, "", ""},
 		"trusted":                {"r1 = 0", "struct pair *p", "r0 = 0", []string{"arg:trusted"}, verifier.CodeUnsupported, "tagged arg:trusted"},
 		"nullable":               {"r1 = 0", "struct pair *p", "r0 = 0", []string{"arg:nullable"}, verifier.CodeUnsupported, "tagged arg:nullable"},
-		"arena":                  {"r1 = 0", "struct pair *p", "r0 = 0", []string{"arg:arena"}, verifier.CodeUnsupported, "tagged arg:arena"},
+		"arena":                  {"r1 = 0", "struct pair *p", "r0 = 0", []string{"arg:arena"}, "", ""},
 		"untrusted":              {"r1 = 0", "struct pair *p", "r0 = 0", []string{"arg:untrusted"}, verifier.CodeUnsupported, "tagged arg:untrusted"},
 		"unknown":                {"r1 = 0", "struct pair *p", "r0 = 0", []string{"arg:strange"}, verifier.CodeBTF, "arg#0 has unsupported set of tags"},
 		"nonnull does not check": {"r1 = 5", "struct pair *p", "r0 = 0", []string{"arg:nonnull"}, verifier.CodeType, "R1 type=scalar expected=fp"},

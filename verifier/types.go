@@ -25,6 +25,7 @@ const (
 	ptrToMapKey
 	ptrToFlowKeys
 	ptrToTPBuffer
+	ptrToArena
 
 	baseMask regType = 0xff
 )
@@ -63,6 +64,7 @@ var typeNames = [...]string{
 	ptrToMapKey:     "map_key",
 	ptrToFlowKeys:   "flow_keys",
 	ptrToTPBuffer:   "tp_buffer",
+	ptrToArena:      "arena",
 }
 
 func (t regType) base() regType { return t & baseMask }
@@ -132,6 +134,8 @@ func (t regType) ptrKind() PtrKind {
 	case ptrToMem, ptrToMapKey, ptrToSocket, ptrToSockCommon, ptrToTCPSock, ptrToXDPSock,
 		ptrToFlowKeys, ptrToTPBuffer:
 		return PtrMem
+	case ptrToArena:
+		return PtrArena
 	case ptrToBTF:
 		if t&untrusted != 0 {
 			return PtrBTFUntrusted

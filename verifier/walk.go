@@ -1,6 +1,8 @@
 package verifier
 
 import (
+	"github.com/cilium/ebpf"
+
 	"github.com/skep-bpf/skep/internal/isa"
 )
 
@@ -311,6 +313,10 @@ func (e *env) checkLdImm(in isa.Insn) error {
 		setPtr(dst, constPtrToMap)
 		dst.aux = in.Imm
 	case isa.PseudoMapValue:
+		if e.maps[in.Imm].Type == ebpf.Arena {
+			e.setUnknown(dst)
+			return nil
+		}
 		setPtr(dst, ptrToMapValue)
 		dst.aux = in.Imm
 		dst.off = e.prog.Insns[e.insn+1].Imm

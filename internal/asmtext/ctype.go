@@ -3,6 +3,7 @@ package asmtext
 import (
 	"fmt"
 	"strconv"
+	"strings"
 
 	"github.com/cilium/ebpf/btf"
 )
@@ -177,45 +178,60 @@ func (c *ctypes) prototype(p *cursor, linkage btf.FuncLinkage) (*btf.Func, error
 	if name == "" {
 		return nil, fmt.Errorf("prototype without a name")
 	}
-	params, err := c.params(p)
+	params, tags, err := c.params(p)
 	if err != nil {
 		return nil, err
 	}
-	return &btf.Func{Name: name, Linkage: linkage, Type: &btf.FuncProto{Return: ret, Params: params}}, nil
+	return &btf.Func{Name: name, Linkage: linkage, Type: &btf.FuncProto{Return: ret, Params: params}, ParamTags: tags}, nil
 }
 
-func (c *ctypes) params(p *cursor) ([]btf.FuncParam, error) {
+func (c *ctypes) params(p *cursor) (params []btf.FuncParam, tags [][]string, err error) {
 	if err := p.expect("("); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if p.accept(")") {
-		return nil, nil
+		return nil, nil, nil
 	}
 	if p.peek().text == "void" && p.at(1).text == ")" {
 		p.pos += 2
-		return nil, nil
+		return nil, nil, nil
 	}
-	var params []btf.FuncParam
 	for {
 		if p.accept("...") {
 			params = append(params, btf.FuncParam{Type: (*btf.Void)(nil)})
-			return params, p.expect(")")
+			return params, tags, p.expect(")")
 		}
 		t, err := c.base(p)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		name, t, err := c.declarator(p, t)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		params = append(params, btf.FuncParam{Name: name, Type: t})
+		if list := argTags(p); list != nil {
+			tags = append(tags, make([][]string, len(params)-len(tags))...)
+			tags[len(params)-1] = list
+		}
 		if p.accept(")") {
-			return params, nil
+			return params, tags, nil
 		}
 		if err := p.expect(","); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
+	}
+}
+
+// argTags takes the tags behind a parameter, by bpf_helpers.h's names: __arg_ctx is the declaration tag arg:ctx.
+func argTags(p *cursor) (tags []string) {
+	for {
+		name, ok := strings.CutPrefix(p.peek().text, "__arg_")
+		if !ok {
+			return tags
+		}
+		p.pos++
+		tags = append(tags, "arg:"+name)
 	}
 }
 

@@ -28,7 +28,7 @@ type ProgramOptions struct {
 //	.kfunc long NAME(int a, struct s *b, void *mem, int mem__sz) [acquire] [release] [ret_null] [trusted_args]
 //	                           [sleepable] [destructive] [rcu] [weak] [unresolved]
 //	.func NAME [args=N] [global] [weak]           starts a function; args: BTF with N parameters of type long, a, b, ...
-//	.func int NAME(struct s *a, int b) [global]   the same with its prototype
+//	.func int NAME(struct s *a, int b) [global]   the same with its prototype; tags as in "struct s *a __arg_nonnull"
 //	.equ NAME VALUE    .raw OP, DST, SRC, OFF, IMM
 //
 // Code before the first .func is the entry function, without BTF. Labels that are called become functions without BTF.

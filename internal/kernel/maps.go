@@ -24,7 +24,7 @@ type Map struct {
 func createMap(m *program.Map, types *typeInfo) (_ *Map, err error) {
 	a := attrMapCreate{
 		mapType: uint32(m.Type), keySize: m.KeySize, valueSize: m.ValueSize, maxEntries: m.MaxEntries, flags: m.Flags,
-		name: objName(m.Name),
+		name: objName(m.Name), extra: m.Extra,
 	}
 	if m.Inner != nil {
 		inner, err := createMap(m.Inner, nil)
@@ -33,6 +33,9 @@ func createMap(m *program.Map, types *typeInfo) (_ *Map, err error) {
 		}
 		defer unix.Close(inner.fd)
 		a.innerFD = uint32(inner.fd)
+	}
+	if m.Type == ebpf.Arena && a.extra == 0 {
+		a.extra = 1 << 44 // where user space sees it; a loader maps it instead
 	}
 	if m.Type == ebpf.PerfEventArray && a.maxEntries == 0 {
 		a.maxEntries = uint32(runtime.NumCPU())

@@ -76,7 +76,11 @@ func (l *lowerer) movsx(in isa.Insn, o ir.Insn) {
 	o.Op, o.Sub = ir.Sext, uint8(in.Off/8)
 	ok := in.Off == 8 || in.Off == 16 || in.Off == 32 && o.W == 8
 	if !ok || !in.SrcIsReg() {
-		l.fail("move with offset %d is not supported", in.Off) // addr_space_cast, per-CPU address moves
+		if in.Info().Kind == isa.KindAddrSpaceCast {
+			l.fail("pointers into arenas: %w", ErrNoRuntime)
+		} else {
+			l.fail("move with offset %d is not supported", in.Off)
+		}
 		return
 	}
 	l.emit(o)

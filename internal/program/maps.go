@@ -41,7 +41,7 @@ func MapFromSpec(cs *ebpf.CollectionSpec, name string) (Map, error) {
 func fromMapSpec(spec *ebpf.MapSpec, name string) Map {
 	m := Map{
 		Name: name, Type: spec.Type, KeySize: spec.KeySize, ValueSize: spec.ValueSize, MaxEntries: spec.MaxEntries,
-		Flags: spec.Flags, Key: spec.Key, Value: spec.Value,
+		Flags: spec.Flags, Extra: spec.MapExtra, Key: spec.Key, Value: spec.Value,
 	}
 	if spec.InnerMap != nil {
 		inner := fromMapSpec(spec.InnerMap, spec.InnerMap.Name)

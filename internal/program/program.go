@@ -67,6 +67,7 @@ type Map struct {
 	Type                           ebpf.MapType
 	KeySize, ValueSize, MaxEntries uint32
 	Flags                          uint32
+	Extra                          uint64 // map_extra: hash functions of a Bloom filter, where an arena is seen from user space
 	Frozen                         bool
 	// Contents are the bytes of value 0 of a frozen, program-read-only array (.rodata): loads from it are constants.
 	Contents   []byte
