@@ -47,8 +47,13 @@ type env struct {
 	maxStates, totalStates   int
 	peakStates, states       int
 	maxCtx, maxPkt           int
-	arena                    bool // the program has an arena
+	arena                    bool  // the program has an arena
 	stateBytes               int64 // of all checkpoints made in this walk
+
+	backEdges   []backEdge
+	incomplete  []*state // checkpoints that are
+	openTargets int      // checkpoints that are targets
+	marks       int      // marks set so far: of precision, of reads
 
 	scratchedRegs  uint32
 	scratchedStack uint64
@@ -105,6 +110,7 @@ type funcInfo struct {
 // contradiction is a rejection with CodeInternal.
 func Verify(p *program.Program, opt Options) (res *Result, err error) {
 	e := &env{prog: p, opt: opt, maps: p.Maps, ctx: progtype.Of(p.Type, p.AttachType, opt.Arch)}
+	e.bt.faults = opt.KernelFaults
 	start := time.Now()
 	e.log.level = opt.LogLevel
 	e.log.limit = opt.LogLimit

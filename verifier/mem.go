@@ -121,7 +121,7 @@ func (e *env) checkMem(op, off, size int, kind accessKind, value int, sx, strict
 			return e.writeStack(op, off, size, value)
 		}
 		if err = e.readStack(op, off, size, value); err == nil && value >= 0 {
-			narrowLoad(&regs[value], size, sx)
+			e.narrowLoad(&regs[value], size, sx)
 		}
 		return err
 	}
@@ -142,18 +142,18 @@ func (e *env) checkMem(op, off, size int, kind accessKind, value int, sx, strict
 			e.setConst(d, v)
 		}
 	}
-	narrowLoad(d, size, sx)
+	e.narrowLoad(d, size, sx)
 	return nil
 }
 
 // narrowLoad cuts a loaded scalar to the width of the load. One whose sign bit may be set is another number after it was
 // extended, so that its link to the spilled one ends. The kernel (6.18) keeps that link: it then believes numbers of the
 // wrong sign.
-func narrowLoad(d *reg, size int, sx bool) {
+func (e *env) narrowLoad(d *reg, size int, sx bool) {
 	switch {
 	case d.typ != scalarValue || size == 8:
 	case sx:
-		if d.Umax >= 1<<(8*size-1) {
+		if d.Umax >= 1<<(8*size-1) && !e.opt.KernelFaults {
 			d.clearID()
 		}
 		d.SignExtend(size)

@@ -22,9 +22,11 @@ type backtrack struct {
 	frame int
 	regs  [isa.MaxFrames]uint32
 	stack [isa.MaxFrames]uint64
+	// faults: Options.KernelFaults
+	faults bool
 }
 
-func (b *backtrack) reset(frame int) { *b = backtrack{frame: frame} }
+func (b *backtrack) reset(frame int) { *b = backtrack{frame: frame, faults: b.faults} }
 
 func (b *backtrack) empty() bool {
 	var all uint64
@@ -156,7 +158,7 @@ func (e *env) traceEntry(st *state) error {
 	if st.cur == 0 && st.frames[0].fn > 0 && bt.stack[0] == 0 && bt.regs[0]&^argRegs == 0 {
 		for m := bt.regs[0]; m != 0; m &= m - 1 {
 			if r := &st.frames[0].regs[bits.TrailingZeros32(m)]; r.typ == scalarValue {
-				r.precise = true
+				e.markScalar(r)
 			}
 		}
 		bt.reset(0)
@@ -178,7 +180,7 @@ func (e *env) markState(st *state) error {
 			if r := &fr.regs[i]; r.typ != scalarValue || r.precise {
 				bt.regs[f] &^= 1 << i
 			} else {
-				r.precise = true
+				e.markScalar(r)
 			}
 		}
 		for m := bt.stack[f]; m != 0; m &= m - 1 {
@@ -189,7 +191,7 @@ func (e *env) markState(st *state) error {
 			if s := &fr.stack[i]; !s.isScalarSpill() || s.spilled.precise {
 				bt.stack[f] &^= 1 << i
 			} else {
-				s.spilled.precise = true
+				e.markScalar(&s.spilled)
 			}
 		}
 		if e.log.all() {
@@ -229,8 +231,13 @@ func (e *env) force(r *reg) bool {
 	if r.typ != scalarValue || r.precise {
 		return false
 	}
-	r.precise = true
+	e.markScalar(r)
 	return e.log.all()
+}
+
+func (e *env) markScalar(r *reg) {
+	r.precise = true
+	e.marks++
 }
 
 // forgetPrecise takes the marks off a state that becomes a checkpoint: what follows decides them anew
@@ -350,13 +357,14 @@ func traceStore(bt *backtrack, in isa.Insn, h *histEntry) error {
 		return nil
 	}
 	if in.Mode() == isa.ModeATOMIC {
-		switch in.Info().Kind {
-		case isa.KindAtomicFetch, isa.KindXchg:
-			return traceLoad(bt, in, in.Src, h)
-		case isa.KindCmpxchg:
-			return traceLoad(bt, in, isa.R0, h)
-		case isa.KindLoadAcquire:
+		switch k := in.Info().Kind; {
+		case k == isa.KindLoadAcquire:
 			return traceLoad(bt, in, in.Dst, h)
+		case bt.faults: // taken for a store
+		case k == isa.KindAtomicFetch, k == isa.KindXchg:
+			return traceLoad(bt, in, in.Src, h)
+		case k == isa.KindCmpxchg:
+			return traceLoad(bt, in, isa.R0, h)
 		}
 	}
 	if bt.has(in.Dst) {

@@ -14,8 +14,8 @@ import (
 //
 // What is left out is known only when the checkpoint's continuation is finished (branches == 0). Against an unfinished
 // one a path may end only at may_goto, where the loop's budget ends the run, at a call with a callback, where the helper
-// ends the rounds, and where an iterator is asked for the next element, which ends some day; such a comparison takes ranges of all scalars, and from then on every checkpoint above the path that ended so is compared by ranges (exactOnly), because
-// what its continuation reads and decides on was not seen to the end.
+// ends the rounds, and where an iterator is asked for the next element, which ends some day; such a comparison takes ranges of
+// all scalars, and so do those with the checkpoints above the path that ended so, until its marks are there (backedge.go).
 
 // compare levels.
 type exactness uint8
@@ -76,6 +76,14 @@ const (
 	slotBytes         = 112
 )
 
+// stateSize is the memory that a kept state takes.
+func stateSize(s *state) (n int64) {
+	for f := 0; f <= s.cur; f++ {
+		n += int64(frameBytes + slotBytes*len(s.frames[f].stack))
+	}
+	return n
+}
+
 // bucket returns where checkpoints at instruction pc, in a function called from where st's innermost one was, are kept.
 // Which states share a list decides when new ones are made, so the hash is the kernel's (explored_state).
 func (e *env) bucket(pc int, st *state) int {
@@ -102,7 +110,7 @@ func (e *env) evict(bucket, i int, old *state) {
 func (e *env) covers(pc int, old, cur *state) (bool, error) {
 	if old.branches == 0 {
 		level := byMarks
-		if old.exactOnly {
+		if old.incomplete {
 			level = byRange
 		}
 		return e.statesEqual(old, cur, level), nil
@@ -149,15 +157,12 @@ func maybeLooping(old, cur *state) bool {
 // reuse ends the current path at a checkpoint that covers it: what the checkpoint's continuation reads and decides on
 // holds for this path too.
 func (e *env) reuse(old, cur *state, pc int) error {
-	if old.branches > 0 || old.exactOnly {
-		for s := cur.parent; s != nil && !s.exactOnly; s = s.parent {
-			s.exactOnly = true
-		}
-		old.exactOnly = true
-	}
 	e.propagateReads(old, cur)
 	if e.aux[pc].jump {
 		e.pushHist(0, 0, 0)
+	}
+	if old.branches > 0 || old.incomplete {
+		e.addBackEdge(old, cur)
 	}
 	return e.propagatePrecision(old, cur)
 }
@@ -227,22 +232,28 @@ func (e *env) checkpoint(pc int) {
 	for f := 0; f <= cur.cur; f++ {
 		s.frames[f].read = 0
 		cur.frames[f].written = 0
-		e.stateBytes += int64(frameBytes + slotBytes*len(s.frames[f].stack))
 	}
+	e.stateBytes += stateSize(s)
 	cur.parent, cur.first, cur.hist = s, pc, cur.hist[:0]
 	cur.depth = s.depth + 1
-	cur.exactOnly, cur.forced = false, false
+	cur.incomplete, cur.target, cur.forced = false, false, false
 	b := e.bucket(pc, s)
 	e.seen[b] = append(e.seen[b], s)
 }
 
 // finishPath counts the current path as walked in every checkpoint above it (update_branch_counts).
-func (e *env) finishPath() {
+func (e *env) finishPath() error {
 	for s := e.st; s != nil; s = s.parent {
 		if s.branches--; s.branches > 0 {
-			return
+			return nil
+		}
+		if s.target {
+			if err := e.targetDone(s); err != nil {
+				return err
+			}
 		}
 	}
+	return nil
 }
 
 // entryBefore finds an unfinished checkpoint at pc with the same callers, made before cur (find_prev_entry).
@@ -303,6 +314,7 @@ func (e *env) markRead(f, spi int) {
 			break
 		}
 		fr.read |= bit
+		e.marks++
 		if fr.written&bit != 0 {
 			break
 		}
@@ -354,7 +366,7 @@ func (e *env) framesEqual(old *state, a, b *frame, f int, level exactness) bool 
 		return false
 	}
 	for i := range a.regs {
-		if level == byMarks && !e.isLive(old, f, i) {
+		if !e.isLive(old, f, i) {
 			continue
 		}
 		if !e.regSafe(&a.regs[i], &b.regs[i], level) {

@@ -140,7 +140,8 @@ type state struct {
 	mayGoto      int  // passes through may_goto
 	unrolled     int  // entries into callbacks
 	forced       bool // every scalar here and above is precise
-	exactOnly    bool // see prune.go: compared without regard to precision
+	incomplete   bool // see backedge.go: compared without regard to precision
+	target       bool // a back edge leads to it, and it is not finished
 	hits, misses int
 }
 

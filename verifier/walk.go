@@ -45,7 +45,8 @@ func (e *env) resetSeen() {
 		}
 		e.seen[i] = nil
 	}
-	e.stateBytes = 0
+	e.dropBackEdges()
+	e.stateBytes, e.openTargets = 0, 0
 }
 
 // initFrame makes a new function invocation: nothing is initialised but the frame pointer.
@@ -105,7 +106,9 @@ func (e *env) walk() error {
 		}
 		if out == pathEnd {
 			e.scratchedRegs, e.scratchedStack = ^uint32(0), ^uint64(0)
-			e.finishPath()
+			if err := e.finishPath(); err != nil {
+				return err
+			}
 			if !e.pop(&prev) {
 				return nil
 			}

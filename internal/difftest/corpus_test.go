@@ -117,7 +117,7 @@ func (c *corpus) program(t *testing.T, label string, p *program.Program) {
 	}
 	c.report.add(v, err)
 	reason, listed := c.known[label]
-	switch differ := err == nil && v.Ours != v.Kernel && !v.sizeOnly(); {
+	switch differ := err == nil && v.differs(); {
 	case differ && !listed:
 		t.Errorf("%s: we %t (%s), the kernel %t (%s)", label, v.Ours, v.OurReason, v.Kernel, v.KernelReason)
 	case differ && v.Ours:

@@ -55,7 +55,7 @@ func FuzzVerdict(f *testing.F) {
 		p := progen.New(seed, fuzzConfig(typ, statements, functions, maxArgs%6, maps))
 		for n, q := range []*program.Program{p, progen.Mutate(p, seed)} {
 			v, err := judge(q, 0, randomLimit)
-			if err == nil && v.Ours != v.Kernel && !v.sizeOnly() {
+			if err == nil && v.differs() {
 				t.Errorf("variant %d: we %t (%s), the kernel %t (%s)", n, v.Ours, v.OurReason, v.Kernel, v.KernelReason)
 			}
 		}

@@ -25,7 +25,9 @@ var (
 type Verdict struct {
 	Ours, Kernel            bool
 	OurReason, KernelReason string
-	OurLog, KernelLog       string
+	// Fault: the kernel decides otherwise for one of its wrong deductions: with them repeated we decide as it does.
+	Fault             bool
+	OurLog, KernelLog string
 }
 
 // sizeOnly reports whether the verdicts differ only because one proof was too much work.
@@ -33,11 +35,15 @@ func (v *Verdict) sizeOnly() bool {
 	return v.Ours && !v.Kernel && tooLarge(v.KernelReason) || !v.Ours && v.Kernel && tooLarge(v.OurReason)
 }
 
+// differs reports whether the verdicts differ for another reason than the work of the proof or a known fault of the kernel's.
+func (v *Verdict) differs() bool { return v.Ours != v.Kernel && !v.sizeOnly() && !v.Fault }
+
 // judge asks both verifiers at a log level. The error is not nil where there is nothing to compare. limit bounds the
 // instructions that the proof may take (0: a million); programs beyond it are not compared.
 func judge(p *program.Program, level uint32, limit int) (v Verdict, err error) {
-	res, err := verifier.Verify(p, verifier.Options{Helpers: helpers.Proto, Kernel: program.HostTypes, LogLevel: level | verifier.LogStats,
-		CPUs: ebpf.MustPossibleCPU(), InsnLimit: limit})
+	opt := verifier.Options{Helpers: helpers.Proto, Kernel: program.HostTypes, LogLevel: level | verifier.LogStats,
+		CPUs: ebpf.MustPossibleCPU(), InsnLimit: limit}
+	res, err := verifier.Verify(p, opt)
 	v.Ours = err == nil
 	var rejected *verifier.Error
 	switch {
@@ -58,6 +64,11 @@ func judge(p *program.Program, level uint32, limit int) (v Verdict, err error) {
 	v.KernelLog = strings.ReplaceAll(v.KernelLog, "for tail callverification", "for tail call\nverification")
 	if !v.Kernel {
 		v.KernelReason = reasonOf(v.KernelLog)
+	}
+	if v.Ours != v.Kernel {
+		opt.KernelFaults = true
+		_, err := verifier.Verify(p, opt)
+		v.Fault = (err == nil) == v.Kernel
 	}
 	return v, nil
 }
@@ -83,9 +94,9 @@ func tooLarge(reason string) bool {
 
 // verdictReport collects verdicts by kind.
 type verdictReport struct {
-	both, neither, weAlone, kernelAlone, none, size int
-	reasons                                         map[string]int
-	wording                                         map[string]int
+	both, neither, weAlone, kernelAlone, none, size, faults int
+	reasons                                                 map[string]int
+	wording                                                 map[string]int
 }
 
 func (r *verdictReport) add(v Verdict, err error) {
@@ -97,6 +108,8 @@ func (r *verdictReport) add(v Verdict, err error) {
 		r.none++
 	case v.sizeOnly():
 		r.size++
+	case v.Fault:
+		r.faults++
 	case v.Ours && v.Kernel:
 		r.both++
 	case v.Ours:
@@ -114,8 +127,8 @@ func (r *verdictReport) add(v Verdict, err error) {
 }
 
 func (r *verdictReport) String() string {
-	return fmt.Sprintf("both accept %d, both refuse %d (%d kinds of other words), we alone accept %d, the kernel alone accepts %d, too large for one %d, no verdict %d",
-		r.both, r.neither, len(r.wording), r.weAlone, r.kernelAlone, r.size, r.none)
+	return fmt.Sprintf("both accept %d, both refuse %d (%d kinds of other words), we alone accept %d, the kernel alone accepts %d, another verdict by the kernel's known faults %d, too large for one %d, no verdict %d",
+		r.both, r.neither, len(r.wording), r.weAlone, r.kernelAlone, r.faults, r.size, r.none)
 }
 
 // TestVerdicts has both verifiers judge random programs and mutations of them. A program that we accept and the kernel
@@ -135,7 +148,7 @@ func TestVerdicts(t *testing.T) {
 				continue // a mutation made a call of a kernel module's kfunc, or the like
 			}
 			report.add(v, err)
-			if err == nil && v.Ours != v.Kernel && !v.sizeOnly() {
+			if err == nil && v.differs() {
 				if shown++; shown <= 10 {
 					t.Errorf("go test ./internal/difftest -run TestVerdicts -verdict-seed %d -verdict-programs 1\nvariant %d: we %t (%s), the kernel %t (%s)",
 						seed, n, v.Ours, v.OurReason, v.Kernel, v.KernelReason)
