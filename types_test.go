@@ -9,6 +9,7 @@ import (
 	"github.com/cilium/ebpf/asm"
 
 	"github.com/skep-bpf/skep"
+	"github.com/skep-bpf/skep/internal/program"
 )
 
 // verifiedOnly are the program types that have no runtime, each with an access that its context permits and the attach
@@ -91,6 +92,26 @@ func TestXDPSockets(t *testing.T) {
 		asm.Mov.Imm(asm.R0, 2).WithSymbol("out"), asm.Return(),
 	}})
 	if !errors.Is(err, ebpf.ErrNotSupported) || !strings.Contains(err.Error(), "lookup in a map of sockets: known to the verifier") {
+		t.Errorf("%v", err)
+	}
+}
+
+// TestKernelStructures: a program that reads the kernel's structures verifies where they are known, and does not run.
+func TestKernelStructures(t *testing.T) {
+	if program.HostTypes() == nil {
+		t.Skip("the running kernel has no BTF")
+	}
+	spec := &ebpf.CollectionSpec{
+		Maps: map[string]*ebpf.MapSpec{"m": {Name: "m", Type: ebpf.Array, KeySize: 4, ValueSize: 8, MaxEntries: 1}},
+		Programs: map[string]*ebpf.ProgramSpec{"prog": {Name: "prog", Type: ebpf.SchedCLS, License: "GPL", Instructions: asm.Instructions{
+			asm.LoadMapPtr(asm.R1, 0).WithReference("m"), asm.LoadMem(asm.R0, asm.R1, 0, asm.Word), asm.Return(),
+		}}},
+	}
+	if _, err := skep.Verify(spec, "prog", skep.Options{}); err != nil {
+		t.Fatalf("not verified: %+v", err)
+	}
+	_, err := skep.NewCollection(spec)
+	if !errors.Is(err, ebpf.ErrNotSupported) || !strings.Contains(err.Error(), "struct bpf_array of the kernel: known to the verifier") {
 		t.Errorf("%v", err)
 	}
 }

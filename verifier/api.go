@@ -92,6 +92,9 @@ type Result struct {
 	MaxCtx int
 	// MaxPacket is the offset of the last packet byte that the program accesses directly.
 	MaxPacket int
+	// Kernel names a structure of the kernel that the program has pointers to, "" if there is none: such a program cannot run
+	// anywhere but in the kernel.
+	Kernel string
 }
 
 // PtrKind says what kind of pointer a load, store or atomic goes through. An instruction has one kind on all paths.

@@ -185,7 +185,11 @@ func bounded(r *reg) bool {
 
 // isTrusted reports whether a pointer to a BTF type is valid by what the kernel knows: a held reference or a trusted
 // source (is_trusted_reg).
-func isTrusted(r *reg) bool { return r.ref != 0 || r.typ&trusted != 0 && r.typ&untrusted == 0 }
+func isTrusted(r *reg) bool {
+	const safe = trusted | memAlloc | nonOwn
+	flags := r.typ &^ baseMask
+	return r.ref != 0 || flags&safe != 0 && flags&^safe == 0
+}
 
 // packetBranch decides a comparison with the packet's end by what was found out before (is_pkt_ptr_branch_taken).
 func packetBranch(dst, src *reg, op uint8) int {

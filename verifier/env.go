@@ -26,9 +26,14 @@ type env struct {
 	facts     []InsnFact
 	types     []btf.Type // BTF types that registers point to, by index
 	typeIndex map[btf.Type]int32
-	maps      []program.Map // the program's, and behind them the templates of maps in maps
-	inner     []int32       // of each map of the program: the number of its template
-	names     isa.Names
+	// kernelType says of each of types whether it is one of the kernel; kernel has those, once somebody asked for them.
+	kernelType []bool
+	kernel     *btf.Spec
+	walks      map[walkKey]walked
+	kernelUsed string // the first of the kernel's structures that a register pointed to
+	maps       []program.Map // the program's, and behind them the templates of maps in maps
+	inner      []int32       // of each map of the program: the number of its template
+	names      isa.Names
 
 	st      *state // the state being walked
 	stack   []pending
@@ -208,10 +213,19 @@ func (e *env) checkSleepable() error {
 
 // kernelTypes returns the types of the kernel, nil if none are known.
 func (e *env) kernelTypes() *btf.Spec {
-	if e.opt.Kernel == nil {
-		return nil
+	if e.kernel == nil && e.opt.Kernel != nil {
+		e.kernel = e.opt.Kernel()
 	}
-	return e.opt.Kernel()
+	return e.kernel
+}
+
+// ofKernel reports whether t is one of the kernel's types: nobody can have one without having asked for them.
+func (e *env) ofKernel(t btf.Type) bool {
+	if e.kernel == nil {
+		return false
+	}
+	_, err := e.kernel.TypeID(t)
+	return err == nil
 }
 
 // intern returns the index of a BTF type that a register can point to.
@@ -222,6 +236,10 @@ func (e *env) intern(t btf.Type) int32 {
 	i := int32(len(e.types))
 	e.types = append(e.types, t)
 	e.typeIndex[t] = i
+	e.kernelType = append(e.kernelType, e.ofKernel(t))
+	if e.kernelType[i] && e.kernelUsed == "" {
+		e.kernelUsed = t.TypeName()
+	}
 	return i
 }
 
@@ -256,7 +274,7 @@ func (e *env) finishError(err error, start time.Time) error {
 }
 
 func (e *env) finish(start time.Time) *Result {
-	res := &Result{Stats: e.stats(start), Insns: e.facts, MaxCtx: e.maxCtx, MaxPacket: e.maxPkt}
+	res := &Result{Stats: e.stats(start), Insns: e.facts, MaxCtx: e.maxCtx, MaxPacket: e.maxPkt, Kernel: e.kernelUsed}
 	for i := range e.facts {
 		a := &e.aux[i]
 		e.facts[i].Ptr = a.ptr.ptrKind()

@@ -286,40 +286,12 @@ func (e *env) kfuncStruct(i, op int, target btf.Type, m *kfuncMeta) error {
 		return err
 	}
 	have := e.types[r.aux]
-	if !structMatches(have, int(r.off), want, release) {
+	if ok, why := typesMatch(have, int(r.off), want, release, e.isKernelType(r.aux)); !ok {
+		e.logMismatch(why)
 		return e.reject(CodeType, "kernel function %s args#%d expected pointer to STRUCT %s but %s has a pointer to %s %s",
 			m.k.Name, i, want.Name, operandName(op), kindName(have), have.TypeName())
 	}
 	return nil
-}
-
-// structMatches reports whether a pointer off bytes into have can stand for a pointer to want: the same structure, or,
-// unless strict, one embedded there (btf_struct_ids_match).
-func structMatches(have btf.Type, off int, want *btf.Struct, strict bool) bool {
-	for depth := 0; depth < 8; depth++ {
-		s, ok := btf.UnderlyingType(have).(*btf.Struct)
-		if !ok {
-			return false
-		}
-		if off == 0 && sameStruct(s, want) {
-			return true
-		}
-		if strict {
-			return false
-		}
-		inner := -1
-		for i, m := range s.Members {
-			n, err := btf.Sizeof(m.Type)
-			if at := int(m.Offset.Bytes()); err == nil && m.BitfieldSize == 0 && off >= at && off < at+n {
-				inner = i
-			}
-		}
-		if inner < 0 {
-			return false
-		}
-		have, off = s.Members[inner].Type, off-int(s.Members[inner].Offset.Bytes())
-	}
-	return false
 }
 
 func sameStruct(a, b *btf.Struct) bool {

@@ -2,7 +2,6 @@ package verifier
 
 import (
 	"github.com/cilium/ebpf"
-	"github.com/cilium/ebpf/btf"
 
 	"github.com/skep-bpf/skep/internal/isa"
 	"github.com/skep-bpf/skep/internal/program"
@@ -134,9 +133,13 @@ func (e *env) checkMem(op, off, size int, kind accessKind, value int, sx, strict
 	ptr := *r
 	d := &regs[value]
 	e.setUnknown(d)
-	switch ptr.typ {
+	switch ptr.typ.base() {
 	case ptrToCtx:
 		e.loadCtx(d, off, size)
+	case ptrToBTF:
+		e.loadStruct(d, &ptr, off, size)
+	case constPtrToMap:
+		e.loadMapStruct(d, &ptr, off, size)
 	case ptrToMapValue:
 		if v, ok := e.constantValue(&ptr, off, size); ok {
 			e.setConst(d, v)
@@ -202,7 +205,7 @@ func (e *env) checkRegion(op, off, size int, kind accessKind) error {
 	case b == ptrToBTF && !r.typ.mayBeNull():
 		return e.checkStruct(op, off, size, kind)
 	case r.typ == constPtrToMap:
-		return e.checkMapStruct(op, off, kind)
+		return e.checkMapStruct(op, off, size, kind)
 	}
 	if r.typ.mayBeNull() {
 		return e.reject(CodeNull, "%s invalid mem access '%s'", operandName(op), r.typ)
@@ -312,49 +315,6 @@ func (e *env) checkSock(op, off, size int) error {
 		return e.reject(CodePermission, "%s invalid %s access off=%d size=%d", operandName(op), r.typ, off, size)
 	}
 	return nil
-}
-
-// checkStruct checks a read through a pointer to a BTF structure.
-func (e *env) checkStruct(op, off, size int, kind accessKind) error {
-	r := &e.st.fr().regs[op]
-	t := e.types[r.aux]
-	name := t.TypeName()
-	switch {
-	case off < 0:
-		return e.reject(CodeBounds, "%s is ptr_%s invalid negative access: off=%d", operandName(op), name, off)
-	case !r.Var.IsConst() || r.Var.Value != 0:
-		return e.reject(CodePointerMath, "%s is ptr_%s invalid variable offset: off=%d, var_off=%s", operandName(op), name, off, r.Var)
-	case kind == accessWrite:
-		return e.reject(CodePermission, "only read is supported")
-	case r.typ&untrusted != 0:
-		return e.unsupported("reads through untrusted pointers (%s)", r.typ)
-	}
-	total, err := btf.Sizeof(t)
-	if err != nil {
-		return e.reject(CodeBTF, "size of %s is unknown: %v", name, err)
-	}
-	if off+size > total {
-		return e.reject(CodeBounds, "access beyond struct %s at off %d size %d", name, off, size)
-	}
-	return nil
-}
-
-// checkMapStruct checks an access through a map pointer itself (check_ptr_to_map_access). The kernel shows its own
-// structures there, which skep does not have.
-func (e *env) checkMapStruct(op, off int, kind accessKind) error {
-	r := &e.st.fr().regs[op]
-	name := "bpf_htab"
-	switch e.maps[r.aux].Type {
-	case ebpf.Array, ebpf.PerCPUArray, ebpf.ProgramArray:
-		name = "bpf_array"
-	}
-	switch {
-	case off < 0:
-		return e.reject(CodeBounds, "%s is %s invalid negative access: off=%d", operandName(op), name, off)
-	case kind == accessWrite:
-		return e.reject(CodePermission, "only read from %s is supported", name)
-	}
-	return e.unsupported("reads of the kernel's struct %s through a map pointer", name)
 }
 
 // constantValue reads a value that cannot change: in a frozen map that programs cannot write (bpf_map_direct_read).

@@ -3,6 +3,7 @@ package lower_test
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -566,6 +567,11 @@ func TestRefusals(t *testing.T) {
 	res := proof(p)
 	res.Insns[0].Ptr = verifier.PtrBTFUntrusted
 	if _, err := lower.Lower(p, res, env(p)); err == nil || !strings.Contains(err.Error(), "untrusted") {
+		t.Error(err)
+	}
+	res = proof(p)
+	res.Kernel = "bpf_array"
+	if _, err := lower.Lower(p, res, env(p)); !errors.Is(err, lower.ErrNoRuntime) || !strings.Contains(err.Error(), "struct bpf_array of the kernel") {
 		t.Error(err)
 	}
 }
