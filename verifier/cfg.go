@@ -110,8 +110,8 @@ func (e *env) markPoints(pc int) {
 
 // asksIter reports whether in asks an iterator for its next element (is_iter_next_kfunc).
 func (e *env) asksIter(in isa.Insn) bool {
-	k := int(in.Imm)
-	return in.IsKfuncCall() && k >= 0 && k < len(e.prog.Kfuncs) && iterKfunc(e.prog.Kfuncs[k].Name) == iterNext
+	k := e.kfuncOf(in)
+	return k != nil && iterKfunc(k.Name) == iterNext
 }
 
 // callsBack reports whether in is the call of a helper that calls a function of the program while it runs

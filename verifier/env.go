@@ -30,10 +30,11 @@ type env struct {
 	kernelType []bool
 	kernel     *btf.Spec
 	walks      map[walkKey]walked
-	kernelUsed string // the first of the kernel's structures that a register pointed to
+	kernelUsed string        // the first of the kernel's structures that a register pointed to
 	maps       []program.Map // the program's, and behind them the templates of maps in maps
 	inner      []int32       // of each map of the program: the number of its template
 	names      isa.Names
+	kfuncs     []kfunc // what the program's kfuncs are
 
 	st      *state // the state being walked
 	stack   []pending
@@ -140,7 +141,7 @@ func (e *env) verify() error {
 		return err
 	}
 	for _, step := range []func() error{
-		e.checkJumps, e.checkInsns, e.resolveFuncs, e.checkMaps, e.checkCFG, e.checkSleepable, e.findLive, e.checkMain, e.checkGlobals,
+		e.resolveKfuncs, e.checkJumps, e.checkInsns, e.resolveFuncs, e.checkMaps, e.checkCFG, e.checkSleepable, e.findLive, e.checkMain, e.checkGlobals,
 		e.checkDepth, e.checkStackArgs,
 	} {
 		if err := step(); err != nil {

@@ -14,7 +14,7 @@ import (
 
 // kfuncMeta is what the arguments of one kfunc call say about each other and about the result.
 type kfuncMeta struct {
-	k         *program.Kfunc
+	k         *kfunc
 	proto     *btf.FuncProto
 	ref       uint32
 	releaseOp int
@@ -41,8 +41,8 @@ func (k *kfuncMeta) trustedArgs() bool {
 	return k.flag(program.KfuncTrustedArgs | program.KfuncRelease)
 }
 
-// unmodelled reports whether a name is that of a kernel kfunc whose call does more to the state than its prototype and
-// flags say (special_kfunc_list). Such a name is never treated as a plain function, whoever registers it.
+// unmodelled reports whether the call of a kernel's function does more to the state than is known here. Those that have been done are
+// not in this list; special has them all.
 func unmodelled(name string) bool {
 	for _, p := range []string{"bpf_iter_", "bpf_dynptr_", "bpf_obj_", "bpf_percpu_obj_", "bpf_list_", "bpf_rbtree_", "bpf_rcu_",
 		"bpf_preempt_", "bpf_local_irq_", "bpf_res_spin_", "bpf_wq_", "bpf_arena_", "bpf_refcount_"} {
@@ -59,24 +59,19 @@ func unmodelled(name string) bool {
 }
 
 func (e *env) checkKfuncCall(in isa.Insn) error {
-	if in.Imm < 0 || int(in.Imm) >= len(e.prog.Kfuncs) {
+	if in.Imm < 0 || int(in.Imm) >= len(e.kfuncs) {
 		return e.reject(CodeCall, "kfunc index %d is out of range", in.Imm)
 	}
-	k := &e.prog.Kfuncs[in.Imm]
-	m := &kfuncMeta{k: k, proto: kfuncProto(k)}
-	switch {
-	case in.Off != 0:
+	if in.Off != 0 {
 		return e.unsupported("kfuncs of kernel modules")
-	case m.proto == nil:
-		return e.reject(CodeBTF, "kernel function %s has no prototype in BTF", k.Name)
-	case iterKfunc(k.Name) != iterNone:
-		return e.callIter(iterKfunc(k.Name), m)
-	case unmodelled(k.Name):
-		return e.unsupported("kfunc %s", k.Name)
-	case !k.Resolved:
-		return e.reject(CodeCall, "calling kernel function %s is not allowed", k.Name)
-	case m.flag(program.KfuncSleepable) && e.prog.Flags&flagSleepable == 0:
-		return e.reject(CodeCall, "program must be sleepable to call sleepable kfunc %s", k.Name)
+	}
+	k := &e.kfuncs[in.Imm]
+	if err := e.callableKfunc(k); err != nil {
+		return err
+	}
+	m := &kfuncMeta{k: k, proto: kfuncProto(&k.Kfunc)}
+	if call := iterKfunc(k.Name); call != iterNone {
+		return e.callIter(call, m)
 	}
 	n := len(m.proto.Params)
 	if n > isa.MaxFuncArgs {
@@ -286,12 +281,20 @@ func (e *env) kfuncStruct(i, op int, target btf.Type, m *kfuncMeta) error {
 		return err
 	}
 	have := e.types[r.aux]
-	if ok, why := typesMatch(have, int(r.off), want, release, e.isKernelType(r.aux)); !ok {
+	if ok, why := typesMatch(have, int(r.off), want, release || nocastAlias(have, want), e.isKernelType(r.aux)); !ok {
 		e.logMismatch(why)
 		return e.reject(CodeType, "kernel function %s args#%d expected pointer to STRUCT %s but %s has a pointer to %s %s",
 			m.k.Name, i, want.Name, operandName(op), kindName(have), have.TypeName())
 	}
 	return nil
+}
+
+// nocastAlias reports whether one of two structures is the other before it is complete, so that neither can stand for the other
+// although they are alike (btf_type_ids_nocast_alias).
+func nocastAlias(a, b btf.Type) bool {
+	const suffix = "___init"
+	x, y := a.TypeName(), b.TypeName()
+	return x != y && (x+suffix == y || y+suffix == x)
 }
 
 func sameStruct(a, b *btf.Struct) bool {

@@ -55,8 +55,8 @@ func (e *env) helper(id int32) *HelperProto {
 
 // kfuncRegArgs returns how many register arguments a kfunc takes; five if it is unknown.
 func (e *env) kfuncRegArgs(in isa.Insn) int {
-	if k := int(in.Imm); k >= 0 && k < len(e.prog.Kfuncs) {
-		if p := kfuncProto(&e.prog.Kfuncs[k]); p != nil {
+	if k := e.kfuncOf(in); k != nil && !k.denied {
+		if p := kfuncProto(&k.Kfunc); p != nil {
 			return min(len(p.Params), isa.MaxRegArgs)
 		}
 	}

@@ -3,6 +3,7 @@ package lower
 import (
 	"github.com/skep-bpf/skep/internal/ir"
 	"github.com/skep-bpf/skep/internal/isa"
+	"github.com/skep-bpf/skep/internal/kernelkfunc"
 )
 
 // Helpers that lowering knows by number (enum bpf_func_id).
@@ -164,8 +165,12 @@ func (l *lowerer) kfunc(in isa.Insn) {
 		return
 	}
 	if k.Native == 0 {
-		if k.Handle == 0 {
-			l.fail("kfunc %s is not registered", l.p.Kfuncs[in.Imm].Name)
+		if name := l.p.Kfuncs[in.Imm].Name; k.Handle == 0 {
+			if kernelkfunc.Find(name) != nil {
+				l.fail("kfunc %s: %w", name, ErrNoRuntime)
+			} else {
+				l.fail("kfunc %s is not registered", name)
+			}
 			return
 		}
 		l.emit(ir.Insn{Op: ir.CallHost, Imm: int64(k.Handle), Sub: uint8(n)})

@@ -10,6 +10,7 @@ import (
 	"github.com/cilium/ebpf/btf"
 
 	"github.com/skep-bpf/skep/internal/isa"
+	"github.com/skep-bpf/skep/internal/kernelkfunc"
 )
 
 // Options supply what a program needs from outside its object. The zero value works for programs without externs.
@@ -19,7 +20,7 @@ type Options struct {
 	KernelTypes *btf.Spec
 	ExtraTypes  []*btf.Spec
 	// Kfuncs finds a kfunc by name. If it is nil, all kfuncs stay unresolved; if not, one that it does not know is an
-	// error unless it is weak.
+	// error unless it is weak, or the kernel's own, which stays unresolved: the verifier knows it.
 	Kfuncs func(name string) (KfuncFlags, bool)
 	// Kconfig finds the value of an extern __kconfig variable: y, n, m, a number, or a string in quotes. If it is nil,
 	// the host's configuration is read where there is one.
@@ -239,7 +240,7 @@ func (b *builder) kfunc(name string, weak bool, typ *btf.Func) (int, error) {
 	case BuiltinKfunc(name):
 		k.Resolved = true
 	case b.opt.Kfuncs != nil:
-		if k.Flags, k.Resolved = b.opt.Kfuncs(name); !k.Resolved && !weak {
+		if k.Flags, k.Resolved = b.opt.Kfuncs(name); !k.Resolved && !weak && kernelkfunc.Find(name) == nil {
 			return 0, fmt.Errorf("kfunc %s is not registered", name)
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/cilium/ebpf/btf"
 
 	"github.com/skep-bpf/skep/internal/isa"
+	"github.com/skep-bpf/skep/internal/kernelkfunc"
 )
 
 // Program is one program ready for verification. It is not changed after it was built.
@@ -83,23 +84,23 @@ type Kfunc struct {
 	Name string
 	Type *btf.Func // prototype as the object declares it; nil if the object has none
 	Weak bool      // an unresolved weak kfunc is no error as long as it is not called
-	// Flags and Resolved are filled from the registry of kfuncs given at load.
+	// Flags and Resolved are filled from the registry of kfuncs given at load. One that is not there may be the kernel's own.
 	Flags    KfuncFlags
 	Resolved bool
 }
 
 // KfuncFlags are the kernel's KF_* flags.
-type KfuncFlags uint32
+type KfuncFlags = kernelkfunc.Flags
 
-// The flags of a kfunc, by the kernel's names without KF_ (Documentation/bpf/kfuncs.rst).
+// The flags of a kfunc that whoever registers one can give it (Documentation/bpf/kfuncs.rst).
 const (
-	KfuncAcquire KfuncFlags = 1 << iota
-	KfuncRelease
-	KfuncRetNull
-	KfuncTrustedArgs
-	KfuncSleepable
-	KfuncDestructive
-	KfuncRCU
+	KfuncAcquire     = kernelkfunc.Acquire
+	KfuncRelease     = kernelkfunc.Release
+	KfuncRetNull     = kernelkfunc.RetNull
+	KfuncTrustedArgs = kernelkfunc.TrustedArgs
+	KfuncSleepable   = kernelkfunc.Sleepable
+	KfuncDestructive = kernelkfunc.Destructive
+	KfuncRCU         = kernelkfunc.RCU
 )
 
 // Line maps an instruction to the source: it holds from Insn up to the next entry.
