@@ -59,19 +59,8 @@ func kernelTime(p *program.Program) (least time.Duration) {
 		if err != nil {
 			return 0
 		}
-		var usec int
-		for _, line := range bytes.Split([]byte(log), []byte("\n")) {
-			if rest, ok := bytes.CutPrefix(line, []byte("verification time ")); ok {
-				for _, d := range rest {
-					if d < '0' || d > '9' {
-						break
-					}
-					usec = 10*usec + int(d-'0')
-				}
-			}
-		}
-		if d := time.Duration(usec) * time.Microsecond; d > 0 && (least == 0 || d < least) {
-			least = d
+		if f, ok := kernel.FiguresOf(log); ok && f.Time > 0 && (least == 0 || f.Time < least) {
+			least = f.Time
 		}
 	}
 	return least

@@ -8,12 +8,14 @@ import (
 	"github.com/cilium/ebpf"
 
 	"github.com/skep-bpf/skep"
+	"github.com/skep-bpf/skep/internal/parallel"
+	"github.com/skep-bpf/skep/verifier"
 )
 
 var verifyVerb = &verb{
 	name: "verify", args: "FILE... [-prog NAME] [-log N] [-json]", short: "prove the programs of object files, or say why not",
 	help: `
-Prints a line for each program: accepted or rejected with the reason, instructions processed, states, time.
+Prints a line for each program, in the order of the files; all processors verify: accepted or rejected with the reason, instructions processed, states, time.
   -prog NAME  only this program
   -log N      print the verifier's log at level N: 1 branches, 2 every instruction, 4 figures; levels add up
   -json       print a JSON object a line; a file that cannot be loaded gets one without a program's name
@@ -42,6 +44,9 @@ type verdict struct {
 	Processed int    `json:"insns_processed"`
 	States    int    `json:"states"`
 	TimeUS    int64  `json:"time_us"`
+
+	job *verifyJob
+	log string
 }
 
 func runVerify(e *env, args []string) int {
@@ -60,64 +65,96 @@ func runVerify(e *env, args []string) int {
 		return e.usageError("-log: levels are 1, 2, 4 and their sums")
 	}
 	worst := exitOK
-	for _, file := range files {
-		spec, err := skep.LoadCollectionSpec(file)
-		if err != nil {
-			if *asJSON {
-				_ = e.printJSON(verdict{Verdict: notLoaded, Error: err.Error(), Code: "load"})
-			}
-			worst = e.fail(exitUsage, err)
-			continue
-		}
-		names := programs(spec, *prog)
-		if len(names) == 0 {
-			worst = e.fail(exitUsage, fmt.Errorf("%s: %s", file, noProgram(spec, *prog)))
-		}
-		for _, name := range names {
-			worst = max(worst, e.verifyOne(file, spec, name, uint32(*level), *asJSON))
-		}
-	}
+	jobs := verifyJobs(files, *prog)
+	work := func(i int) verdict { return jobs[i].verify(uint32(*level)) }
+	parallel.Each(len(jobs), work, func(i int, v verdict) { worst = max(worst, e.printVerdict(v, *asJSON)) })
 	return worst
 }
 
-func (e *env) verifyOne(file string, spec *ebpf.CollectionSpec, name string, level uint32, asJSON bool) int {
-	v, err := skep.Verify(spec, name, skep.Options{LogLevel: ebpf.LogLevel(level)})
-	out := verdict{Program: name, Verdict: "accepted"}
-	code, log := exitOK, ""
+// verifyJob is a program to verify, or, if err is not nil, a file of which none can be.
+type verifyJob struct {
+	file, name string
+	spec       *ebpf.CollectionSpec
+	err        error
+	loaded     bool // the file is an object, only the program is not there
+}
+
+func verifyJobs(files []string, prog string) (jobs []verifyJob) {
+	for _, file := range files {
+		spec, err := skep.LoadCollectionSpec(file)
+		if err != nil {
+			jobs = append(jobs, verifyJob{file: file, err: err})
+			continue
+		}
+		names := programs(spec, prog)
+		if len(names) == 0 {
+			jobs = append(jobs, verifyJob{file: file, err: fmt.Errorf("%s: %s", file, noProgram(spec, prog)), loaded: true})
+		}
+		for _, name := range names {
+			jobs = append(jobs, verifyJob{file: file, name: name, spec: spec})
+		}
+	}
+	return jobs
+}
+
+func (j *verifyJob) verify(level uint32) verdict {
+	out := verdict{Program: j.name, Verdict: "accepted", job: j}
+	if j.err != nil {
+		out.Verdict, out.Error, out.Code = notLoaded, j.err.Error(), "load"
+		return out
+	}
+	v, err := skep.Verify(j.spec, j.name, skep.Options{LogLevel: ebpf.LogLevel(level)})
 	var ve *skep.VerifierError
+	var stats verifier.Stats
 	switch {
 	case err == nil:
-		out.Processed, out.States, out.TimeUS = v.Stats.Processed, v.Stats.TotalStates, v.Stats.Time.Microseconds()
-		log = v.Log
+		stats, out.log = v.Stats, v.Log
 	case errors.As(err, &ve):
-		code, log = exitRejected, ve.Log
+		stats, out.log = ve.Stats, ve.Log
 		out.Verdict, out.Error, out.Code = "rejected", ve.Error(), ve.Code
-		out.Processed, out.States, out.TimeUS = ve.Stats.Processed, ve.Stats.TotalStates, ve.Stats.Time.Microseconds()
 		if ve.File != "" {
 			out.Source = fmt.Sprintf("%s:%d: %s", ve.File, ve.Line, ve.Source)
 		}
 	default:
-		code = exitUsage
 		out.Verdict, out.Error, out.Code = notLoaded, err.Error(), "load"
 	}
+	out.Processed, out.States, out.TimeUS = stats.Processed, stats.TotalStates, stats.Time.Microseconds()
+	if level == 0 {
+		out.log = ""
+	}
+	return out
+}
+
+// printVerdict prints a verdict and returns the exit code it means.
+func (e *env) printVerdict(v verdict, asJSON bool) int {
+	code := map[string]int{"rejected": exitRejected, notLoaded: exitUsage}[v.Verdict]
+	if v.job.err != nil {
+		e.fail(code, v.job.err)
+		if v.job.loaded || !asJSON {
+			return code
+		}
+	}
 	if asJSON {
-		_ = e.printJSON(out)
+		_ = e.printJSON(v)
 		return code
 	}
-	figures := fmt.Sprintf("%d insns, %d states, %s", out.Processed, out.States, time.Duration(out.TimeUS)*time.Microsecond)
+	e.printVerdictText(v, code)
+	return code
+}
+
+func (e *env) printVerdictText(v verdict, code int) {
+	file, name := v.job.file, v.Program
+	figures := fmt.Sprintf("%d insns, %d states, %s", v.Processed, v.States, time.Duration(v.TimeUS)*time.Microsecond)
 	switch code {
 	case exitOK:
 		fmt.Fprintf(e.stdout, "%s/%s: accepted (%s)\n", file, name, figures)
 	case exitRejected:
-		fmt.Fprintf(e.stdout, "%s/%s: rejected: %s [%s] (%s)\n", file, name, out.Error, out.Code, figures)
-		if out.Source != "" {
-			fmt.Fprintf(e.stdout, "    %s\n", out.Source)
+		fmt.Fprintf(e.stdout, "%s/%s: rejected: %s [%s] (%s)\n", file, name, v.Error, v.Code, figures)
+		if v.Source != "" {
+			fmt.Fprintf(e.stdout, "    %s\n", v.Source)
 		}
 	default:
-		fmt.Fprintf(e.stdout, "%s/%s: not loaded: %s\n", file, name, out.Error)
+		fmt.Fprintf(e.stdout, "%s/%s: not loaded: %s\n", file, name, v.Error)
 	}
-	if level != 0 && log != "" {
-		fmt.Fprint(e.stdout, log)
-	}
-	return code
+	fmt.Fprint(e.stdout, v.log)
 }
