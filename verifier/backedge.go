@@ -1,15 +1,21 @@
 package verifier
 
+import "errors"
+
 // Back edges. A path may end at a checkpoint whose own continuation is not finished: where a loop of rounds comes back to its head.
 // What that continuation will read and decide on is not known then, and so not what the way to the back edge has to keep: the
-// checkpoints above it are incomplete, and compared by the ranges of all scalars as long as they are.
+// checkpoints above it are incomplete. A path that ends at one of them is a back edge too.
 //
 // They are complete again when the continuation of every checkpoint that a back edge leads to is finished. What these read and
 // decide on is then carried over each back edge, which can add to what another one has to carry, until nothing is added. Each
 // leaf below a checkpoint is then an end of the program, a complete checkpoint whose marks were carried when it was met, or
 // a back edge whose marks are: so the marks are all there are.
 //
-// As add_scc_backedge, maybe_exit_scc and propagate_backedges of Linux, which do so for each strongly connected component apart.
+// Comparisons with incomplete checkpoints go by the marks that are known, in the hope that they are all, and are made again when they
+// are complete. If one does not hold then, the walk begins anew, and such comparisons take the ranges of all scalars (careful).
+//
+// Linux, which has add_scc_backedge and propagate_backedges for each strongly connected component, is careful from the beginning; it has
+// no back edges for callbacks.
 
 // backEdge is a path that ended at old, unfinished or incomplete.
 type backEdge struct {
@@ -18,8 +24,11 @@ type backEdge struct {
 }
 
 // maxCarries bounds the rounds over all back edges (MAX_BACKEDGE_ITERS). If they are not enough, what is incomplete stays so until
-// the next time.
+// the next time, in a careful walk.
 const maxCarries = 64
+
+// errCareful says that a comparison did not hold.
+var errCareful = errors.New("a path ended too early")
 
 // addBackEdge keeps that the current path ends at old, and marks what is incomplete by it.
 func (e *env) addBackEdge(old, cur *state) {
@@ -43,14 +52,30 @@ func (e *env) targetDone(s *state) error {
 	if e.openTargets--; e.openTargets > 0 {
 		return nil
 	}
-	if done, err := e.carryMarks(); err != nil || !done {
+	done, err := e.carryMarks()
+	switch {
+	case err != nil:
 		return err
+	case !e.careful && (!done || !e.edgesHold()):
+		return errCareful
+	case !done:
+		return nil
 	}
 	for _, s := range e.incomplete {
 		s.incomplete = false
 	}
 	e.dropBackEdges()
 	return nil
+}
+
+// edgesHold reports whether every back edge leads to a checkpoint that covers its end by what is marked.
+func (e *env) edgesHold() bool {
+	for _, b := range e.backEdges {
+		if !e.statesEqual(b.old, b.end, byMarks) {
+			return false
+		}
+	}
+	return true
 }
 
 // dropBackEdges forgets all back edges.

@@ -48,24 +48,30 @@ type env struct {
 	freeFrames []*frame
 	idGen      uint32
 
-	processed, prevProcessed int
-	jumps, prevJumps         int
-	maxStates, totalStates   int
-	peakStates, states       int
-	maxCtx, maxPkt           int
-	arena                    bool  // the program has an arena
-	stateBytes               int64 // of all checkpoints made in this walk
+	walkStats
+	maxCtx, maxPkt int
+	arena          bool  // the program has an arena
+	stateBytes     int64 // of all checkpoints made in this walk
 
 	backEdges   []backEdge
 	incomplete  []*state // checkpoints that are
 	openTargets int      // checkpoints that are targets
 	marks       int      // marks set so far: of precision, of reads
+	careful     bool     // see backedge.go
 
 	scratchedRegs  uint32
 	scratchedStack uint64
 	prevLogPos     int
 	prevInsnLen    int
 	prevLine       *program.Line
+}
+
+// walkStats count what a walk did.
+type walkStats struct {
+	processed, prevProcessed int
+	jumps, prevJumps         int
+	maxStates, totalStates   int
+	peakStates, states       int
 }
 
 // pending is a path that waits to be walked.

@@ -15,7 +15,7 @@ import (
 // What is left out is known only when the checkpoint's continuation is finished (branches == 0). Against an unfinished
 // one a path may end only at may_goto, where the loop's budget ends the run, at a call with a callback, where the helper
 // ends the rounds, and where an iterator is asked for the next element, which ends some day; such a comparison takes ranges of
-// all scalars, and so do those with the checkpoints above the path that ended so, until its marks are there (backedge.go).
+// all scalars. What that means for the checkpoints above stands in backedge.go.
 
 // compare levels.
 type exactness uint8
@@ -110,7 +110,7 @@ func (e *env) evict(bucket, i int, old *state) {
 func (e *env) covers(pc int, old, cur *state) (bool, error) {
 	if old.branches == 0 {
 		level := byMarks
-		if old.incomplete {
+		if old.incomplete && e.careful {
 			level = byRange
 		}
 		return e.statesEqual(old, cur, level), nil

@@ -13,8 +13,21 @@ import (
 // maxPending is the limit of waiting paths (BPF_COMPLEXITY_LIMIT_JMP_SEQ).
 const maxPending = 8192
 
-// check walks function fn from its prepared first state to the end of all paths (do_check_common).
+// check walks function fn from its prepared first state to the end of all paths (do_check_common), again and carefully if the first
+// walk left a path out that it should not have.
 func (e *env) check(fn int, prepare func(*frame) error) error {
+	mark, before := len(e.log.buf), e.walkStats
+	e.careful = false
+	err := e.checkOnce(fn, prepare)
+	if err == errCareful {
+		e.log.reset(mark)
+		e.walkStats, e.careful = before, true
+		err = e.checkOnce(fn, prepare)
+	}
+	return err
+}
+
+func (e *env) checkOnce(fn int, prepare func(*frame) error) error {
 	e.prevLine = nil
 	e.insn = e.prog.Funcs[fn].Start
 	e.resetSeen()
