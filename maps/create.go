@@ -68,7 +68,7 @@ func checkSpec(spec *ebpf.MapSpec) (*ebpf.MapSpec, error) {
 		err = checkArray(&s)
 	case ebpf.ProgramArray:
 		err = checkProgArray(&s)
-	case ebpf.Hash, ebpf.PerCPUHash:
+	case ebpf.Hash, ebpf.PerCPUHash, ebpf.LRUHash, ebpf.LRUCPUHash:
 		err = checkHash(&s)
 	case ebpf.DevMap, ebpf.DevMapHash, ebpf.XSKMap, ebpf.CPUMap:
 		err = checkRedirectMap(&s)
@@ -143,11 +143,17 @@ func checkProgArray(s *ebpf.MapSpec) error {
 }
 
 func checkHash(s *ebpf.MapSpec) error {
-	if err := checkFlags(s, FlagNoPrealloc|FlagNUMANode|accessFlags|FlagZeroSeed); err != nil {
+	if err := checkFlags(s, FlagNoPrealloc|FlagNoCommonLRU|FlagNUMANode|accessFlags|FlagZeroSeed); err != nil {
 		return err
 	}
-	if s.Type == ebpf.PerCPUHash && s.Flags&FlagNUMANode != 0 {
-		return refuse(errno.EINVAL, "BPF_F_NUMA_NODE is not valid for type %s", s.Type)
+	perCPU := s.Type == ebpf.PerCPUHash || s.Type == ebpf.LRUCPUHash
+	switch {
+	case s.Flags&FlagNoCommonLRU != 0 && !isLRU(s.Type):
+		return refuse(errno.EINVAL, "BPF_F_NO_COMMON_LRU is not valid for type %s", s.Type)
+	case s.Flags&FlagNoPrealloc != 0 && isLRU(s.Type):
+		return refuse(errno.ENOTSUPP, "BPF_F_NO_PREALLOC is not valid for type %s", s.Type)
+	case s.Flags&FlagNUMANode != 0 && (perCPU || s.Flags&FlagNoCommonLRU != 0):
+		return refuse(errno.EINVAL, "BPF_F_NUMA_NODE is not valid for type %s, flags %#x", s.Type, s.Flags)
 	}
 	if err := checkSizes(s, 0); err != nil {
 		return err
@@ -158,8 +164,13 @@ func checkHash(s *ebpf.MapSpec) error {
 	if uint64(s.KeySize)+uint64(s.ValueSize) >= maxKmalloc-elemHeader {
 		return refuse(errno.E2BIG, "KeySize %d plus ValueSize %d is above %d", s.KeySize, s.ValueSize, maxKmalloc-elemHeader)
 	}
-	if s.Type == ebpf.PerCPUHash && round8(int(s.ValueSize)) > maxPerCPUUnit {
+	if perCPU && round8(int(s.ValueSize)) > maxPerCPUUnit {
 		return refuse(errno.E2BIG, "ValueSize %d of a per-CPU map is above %d", s.ValueSize, maxPerCPUUnit)
+	}
+	if s.Flags&FlagNoCommonLRU != 0 {
+		// Each CPU slot has the same share.
+		n := uint32(rt.CPUs())
+		s.MaxEntries = (s.MaxEntries + n - 1) / n * n
 	}
 	return nil
 }

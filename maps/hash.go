@@ -7,19 +7,21 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/cilium/ebpf"
+
 	"github.com/skep-bpf/skep/internal/errno"
 	"github.com/skep-bpf/skep/internal/offheap"
 	"github.com/skep-bpf/skep/internal/rt"
 )
 
-// Hash and per-CPU hash.
+// Hash and per-CPU hash; lru.go adds what LRU hashes do more.
 //
 // Memory. A table of buckets, each one 32-bit link, and a slab of elements:
 //
 //	0  hash   u32   the whole hash of the key
 //	4  next   u32   link to the next element of the bucket
 //	8  free   u32   link of the free list
-//	12 -      u32
+//	12 use    u32   of LRU maps: whether it is in the table, and used lately
 //	16 key          padded with zeros to a multiple of 8
 //	.. value        padded to a multiple of 8 (per-CPU maps keep values in a slab of their own, CPU after CPU)
 //
@@ -35,9 +37,7 @@ import (
 // into another bucket, the walk ends at that bucket's end mark and starts again (the kernel's hlist_nulls). Go-side
 // lookups take the stripe lock: they copy, so they must not see a value change half-way.
 //
-// The free list is a stack with a counter in the upper half of its head word, so that a pop never mistakes an element
-// that was popped and pushed meanwhile (ABA). Elements never used before come from a counter, so that an empty map
-// of a million entries has touched no memory.
+// Where elements come from: pool.go.
 type hash struct {
 	buckets, elems, values *offheap.Region
 	bm, em, vm             mem
@@ -48,12 +48,11 @@ type hash struct {
 	perCPU              int // distance of one CPU's values from the next one's; 0: value in the element
 	mask                uint32
 	seed                uint64
-	maxEntries, slab    uint32
 
-	count    atomic.Uint32
-	unused   atomic.Uint32 // next element never used
-	freeHead atomic.Uint64 // count<<32 | element number + 1
-	stripes  [stripeCount]stripe
+	lru     bool
+	turn    atomic.Uint32 // whose pool Go's next new element comes from
+	pools   []pool        // one, or one for each CPU slot (BPF_F_NO_COMMON_LRU)
+	stripes [stripeCount]stripe
 }
 
 type stripe struct {
@@ -67,35 +66,51 @@ const (
 	offHash     = 0
 	offNext     = 4
 	offFree     = 8
+	offUse      = 12
 	endMark     = 1 << 31
 )
 
-func newHash(keySize, valueSize, maxEntries uint32, perCPU, zeroSeed bool, limit uint64) (_ *hash, err error) {
+// hashKind says which of the hash map types to make.
+type hashKind struct {
+	perCPU   bool // a value for each CPU slot
+	zeroSeed bool
+	lru      bool
+	pools    int // 0: one
+}
+
+func hashKindOf(s *ebpf.MapSpec) hashKind {
+	k := hashKind{perCPU: s.Type == ebpf.PerCPUHash || s.Type == ebpf.LRUCPUHash, zeroSeed: s.Flags&FlagZeroSeed != 0, lru: isLRU(s.Type)}
+	if s.Flags&FlagNoCommonLRU != 0 {
+		k.pools = rt.CPUs()
+	}
+	return k
+}
+
+func newHash(keySize, valueSize, maxEntries uint32, kind hashKind, limit uint64) (_ *hash, err error) {
 	h := &hash{
 		keySize: int(keySize), keyPad: round8(int(keySize)),
 		valueSize: int(valueSize), valuePad: round8(int(valueSize)),
-		maxEntries: maxEntries,
-		// A writer takes its new element before it gives the old one back, one a stripe at most.
-		slab: maxEntries + stripeCount,
+		lru: kind.lru,
 	}
 	defer func() {
 		if err != nil {
 			_ = h.free()
 		}
 	}()
-	if !zeroSeed {
+	if !kind.zeroSeed {
 		h.seed = rand.Uint64()
 	}
+	slab := h.makePools(max(kind.pools, 1), maxEntries)
 	n := uint32(1)
 	if maxEntries > 1 {
 		n = 1 << bits.Len32(maxEntries-1)
 	}
 	h.mask = n - 1
 	h.elemSize = elemHeader + h.keyPad
-	if !perCPU {
+	if !kind.perCPU {
 		h.elemSize += h.valuePad
 	}
-	size, err := mulSize(limit, uint64(h.slab), uint64(h.elemSize))
+	size, err := mulSize(limit, uint64(slab), uint64(h.elemSize))
 	if err != nil {
 		return nil, err
 	}
@@ -106,10 +121,10 @@ func newHash(keySize, valueSize, maxEntries uint32, perCPU, zeroSeed bool, limit
 		return nil, err
 	}
 	h.bm, h.em, h.vm = memOf(h.buckets), memOf(h.elems), memOf(h.elems)
-	if !perCPU {
+	if !kind.perCPU {
 		return h, nil
 	}
-	if size, err = mulSize(limit, uint64(h.slab), uint64(h.valuePad)); err != nil {
+	if size, err = mulSize(limit, uint64(slab), uint64(h.valuePad)); err != nil {
 		return nil, err
 	}
 	h.perCPU = offheap.RoundUp(int(size))
@@ -200,6 +215,7 @@ func (h *hash) lookup(key []byte, cpu int) uintptr {
 	if link == 0 {
 		return 0
 	}
+	h.markRecent(link)
 	return h.vm.addr(h.valueOff(link, cpu))
 }
 
@@ -210,45 +226,11 @@ func (h *hash) lock(b uint32) *stripe {
 	return s
 }
 
-// alloc takes an element from the free list or from those never used; 0 if there is none.
-func (h *hash) alloc() uint32 {
-	for {
-		head := h.freeHead.Load()
-		link := uint32(head)
-		if link == 0 {
-			break
-		}
-		next := h.em.u32(h.elem(link) + offFree).Load()
-		if h.freeHead.CompareAndSwap(head, (head>>32+1)<<32|uint64(next)) {
-			return link
-		}
-	}
-	for {
-		n := h.unused.Load()
-		if n >= h.slab {
-			return 0
-		}
-		if h.unused.CompareAndSwap(n, n+1) {
-			return n + 1
-		}
-	}
-}
-
-func (h *hash) release(link uint32) {
-	for {
-		head := h.freeHead.Load()
-		h.em.u32(h.elem(link) + offFree).Store(uint32(head))
-		if h.freeHead.CompareAndSwap(head, (head>>32+1)<<32|uint64(link)) {
-			return
-		}
-	}
-}
-
-// insert fills a new element and publishes it. The caller holds the stripe lock and has made room in count.
-func (h *hash) insert(key []byte, hv uint32, fill func(link uint32)) bool {
-	link := h.alloc()
+// insert fills a new element and publishes it; 0 if there is none. The caller holds the stripe lock and has made room in count.
+func (h *hash) insert(p *pool, key []byte, hv uint32, fill func(link uint32)) uint32 {
+	link := h.alloc(p)
 	if link == 0 {
-		return false
+		return 0
 	}
 	e, b := h.elem(link), hv&h.mask
 	h.em.u32(e + offHash).Store(hv)
@@ -260,7 +242,10 @@ func (h *hash) insert(key []byte, hv uint32, fill func(link uint32)) bool {
 	}
 	h.em.u32(e + offNext).Store(next)
 	h.bucket(b).Store(link)
-	return true
+	if h.lru {
+		h.use(link).Store(useOld)
+	}
+	return link
 }
 
 // unlink takes an element out of its chain and frees it. The caller holds the stripe lock.
@@ -272,34 +257,30 @@ func (h *hash) unlink(link uint32) {
 		p = h.em.u32(h.elem(p.Load()) + offNext)
 	}
 	p.Store(next)
+	if h.lru {
+		h.use(link).Store(useFree)
+	}
 	h.release(link)
 }
 
-// reserve counts one element more unless the map is full.
-func (h *hash) reserve() bool {
-	for {
-		n := h.count.Load()
-		if n >= h.maxEntries {
-			return false
-		}
-		if h.count.CompareAndSwap(n, n+1) {
-			return true
-		}
-	}
-}
-
-// put inserts or replaces by the rules of htab_map_update_elem. fill writes the value of a new element; inPlace, if not
-// nil, changes an existing one instead of replacing it.
-func (h *hash) put(key []byte, flags uint64, fill, inPlace func(link uint32)) errno.Errno {
-	if flags&^updateLock > updateExist {
+// put inserts or replaces by the rules of htab_map_update_elem and htab_lru_map_update_elem. fill writes the value of a new element;
+// inPlace, if not nil, changes an existing one instead of replacing it. cpu is the slot of the program, anyCPU for Go.
+func (h *hash) put(key []byte, flags uint64, cpu int, fill, inPlace func(link uint32)) errno.Errno {
+	if flags > updateExist { // BPF_F_LOCK as well: the value has no bpf_spin_lock
 		return errno.EINVAL
 	}
-	if flags&updateLock != 0 {
-		return errno.EINVAL // the value has no bpf_spin_lock
-	}
 	hv := h.hashOf(key)
-	s := h.lock(hv & h.mask)
-	defer s.Unlock()
+	p := h.poolFor(cpu)
+	if !h.lru {
+		s := h.lock(hv & h.mask)
+		defer s.Unlock()
+		return h.putLocked(p, key, hv, flags, p.reserve, fill, inPlace)
+	}
+	return h.putLRU(p, key, hv, flags, fill, inPlace)
+}
+
+// putLocked does the work of put under the stripe lock. room counts a new element, and fails if there is no place for it.
+func (h *hash) putLocked(p *pool, key []byte, hv uint32, flags uint64, room func() bool, fill, inPlace func(link uint32)) errno.Errno {
 	old := h.find(key, hv)
 	switch {
 	case old != 0 && flags == updateNoExist:
@@ -308,29 +289,34 @@ func (h *hash) put(key []byte, flags uint64, fill, inPlace func(link uint32)) er
 		return errno.ENOENT
 	case old != 0 && inPlace != nil:
 		inPlace(old)
+		h.markRecent(old)
 		return 0
-	case old == 0 && !h.reserve():
+	case old == 0 && !room():
 		return errno.E2BIG
+	case old != 0:
+		p = h.poolOf(old) // which has room to spare for a short time
 	}
-	if !h.insert(key, hv, fill) {
+	link := h.insert(p, key, hv, fill)
+	if link == 0 {
 		if old == 0 {
-			h.count.Add(^uint32(0))
+			p.count.Add(^uint32(0))
 		}
 		return errno.ENOMEM
 	}
 	if old != 0 {
 		h.unlink(old)
+		h.markRecent(link)
 	}
 	return 0
 }
 
 func (h *hash) update(key, value []byte, flags uint64, cpu int) errno.Errno {
 	if h.perCPU == 0 {
-		return h.put(key, flags, func(l uint32) { copy(h.vm.bytes(h.valueOff(l, 0), h.valueSize), value) }, nil)
+		return h.put(key, flags, cpu, func(l uint32) { copy(h.vm.bytes(h.valueOff(l, 0), h.valueSize), value) }, nil)
 	}
 	// A program writes its own CPU's value; the others of a new element are zero.
 	own := func(l uint32) { copy(h.vm.bytes(h.valueOff(l, cpu), h.valueSize), value) }
-	return h.put(key, flags, func(l uint32) {
+	return h.put(key, flags, cpu, func(l uint32) {
 		for c := range rt.CPUs() {
 			clear(h.vm.bytes(h.valueOff(l, c), h.valuePad))
 		}
@@ -340,14 +326,14 @@ func (h *hash) update(key, value []byte, flags uint64, cpu int) errno.Errno {
 
 func (h *hash) write(key, value []byte, flags uint64) errno.Errno {
 	if h.perCPU == 0 {
-		return h.update(key, value, flags, 0)
+		return h.update(key, value, flags, anyCPU)
 	}
 	all := func(l uint32) {
 		for c := range rt.CPUs() {
 			copy(h.vm.bytes(h.valueOff(l, c), h.valueSize), value[c*h.valuePad:])
 		}
 	}
-	return h.put(key, flags, all, all)
+	return h.put(key, flags, anyCPU, all, all)
 }
 
 func (h *hash) delete(key []byte) errno.Errno { return h.take(key, nil) }
@@ -364,8 +350,9 @@ func (h *hash) take(key, value []byte) errno.Errno {
 	if value != nil {
 		h.copyOut(link, value)
 	}
+	p := h.poolOf(link)
 	h.unlink(link)
-	h.count.Add(^uint32(0))
+	p.count.Add(^uint32(0))
 	return 0
 }
 

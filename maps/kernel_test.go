@@ -70,7 +70,8 @@ func class(err error) string {
 
 // TestCreateAsKernel makes maps with every odd parameter on both sides: same verdict, same error number.
 func TestCreateAsKernel(t *testing.T) {
-	types := []ebpf.MapType{ebpf.Array, ebpf.PerCPUArray, ebpf.Hash, ebpf.PerCPUHash, ebpf.ProgramArray, ebpf.DevMap, ebpf.DevMapHash, ebpf.XSKMap}
+	types := []ebpf.MapType{ebpf.Array, ebpf.PerCPUArray, ebpf.Hash, ebpf.PerCPUHash, ebpf.ProgramArray, ebpf.DevMap, ebpf.DevMapHash, ebpf.XSKMap,
+		ebpf.LRUHash, ebpf.LRUCPUHash}
 	sizes := []uint32{0, 1, 2, 4, 7, 8, 16, 512, 32 << 10, 32<<10 + 1, 4 << 20}
 	flags := []uint32{0, 1, 2, 4, 8, 16, 24, 64, 128, 256, 384, 1024, 2048, 4096, 1 << 20}
 	n := 0
@@ -112,6 +113,8 @@ func TestOperationsAsKernel(t *testing.T) {
 		{Type: ebpf.Array, KeySize: 4, ValueSize: 8, MaxEntries: 5},
 		{Type: ebpf.Hash, KeySize: 4, ValueSize: 8, MaxEntries: 7},
 		{Type: ebpf.Hash, KeySize: 4, ValueSize: 8, MaxEntries: 7, Flags: FlagNoPrealloc},
+		{Type: ebpf.LRUHash, KeySize: 4, ValueSize: 8, MaxEntries: 200}, // never full: what goes when it is is not exact
+		{Type: ebpf.LRUHash, KeySize: 4, ValueSize: 8, MaxEntries: 200, Flags: FlagNoCommonLRU},
 		{Type: ebpf.Array, KeySize: 4, ValueSize: 8, MaxEntries: 3, Flags: FlagReadOnlyProg},
 		{Type: ebpf.DevMapHash, KeySize: 4, ValueSize: 8, MaxEntries: 3},
 		{Type: ebpf.DevMap, KeySize: 4, ValueSize: 8, MaxEntries: 9},
@@ -189,4 +192,55 @@ func TestAccessFlagsAsKernel(t *testing.T) {
 			check("freeze", b.ours.Freeze(), b.kernel.Freeze())
 		}
 	}
+}
+
+// TestLRUAsKernel overfills LRU maps on both sides. Which elements go is not exact, so what must always hold is compared: an update
+// succeeds, what was just written is there with its value, and the map is neither too large nor much too empty.
+func TestLRUAsKernel(t *testing.T) {
+	for _, flags := range []uint32{0, FlagNoCommonLRU} {
+		const max = 2000
+		b := newBoth(t, &ebpf.MapSpec{Type: ebpf.LRUHash, KeySize: 4, ValueSize: 8, MaxEntries: max, Flags: flags})
+		rng := rand.New(rand.NewPCG(2, uint64(flags)))
+		for i := range 20 * max {
+			key, value, update := rng.Uint32N(4*max), rng.Uint64(), ebpf.MapUpdateFlags(rng.IntN(6))
+			var va, vb uint64
+			ea, eb := b.ours.Lookup(key, &va), b.kernel.Lookup(key, &vb)
+			ea, eb = expected(ea, update), expected(eb, update)
+			if got := b.ours.Update(key, value, update); class(got) != class(ea) {
+				t.Fatalf("step %d here: %v, want %v", i, got, ea)
+			}
+			switch got := b.kernel.Update(key, value, update); {
+			case class(got) == class(eb):
+			case errors.Is(eb, ebpf.ErrKeyExist) && got == nil, eb == nil && update == ebpf.UpdateExist && errors.Is(got, ebpf.ErrKeyNotExist):
+				eb = got // the kernel makes room first, and may take this very element
+			default:
+				t.Fatalf("step %d in the kernel: %v, want %v", i, got, eb)
+			}
+			for side, at := range map[string]func(k, v any) error{"here": b.ours.Lookup, "in the kernel": b.kernel.Lookup} {
+				var v uint64
+				wrote := side == "here" && ea == nil || side != "here" && eb == nil
+				if err := at(key, &v); wrote && (err != nil || v != value) {
+					t.Fatalf("step %d %s: %v, %d", i, side, err, v)
+				}
+			}
+		}
+		for side, n := range map[string]int{"here": len(dump(t, b.ours.Iterate())), "in the kernel": len(dump(t, b.kernel.Iterate()))} {
+			if n > max+8 || flags == 0 && n < max*3/4 || n < max/8 {
+				t.Errorf("flags %d: %d elements %s", flags, n, side)
+			}
+		}
+	}
+}
+
+// expected is what an update with flags gives after a lookup with this result.
+func expected(lookup error, flags ebpf.MapUpdateFlags) error {
+	switch {
+	case flags > ebpf.UpdateExist:
+		return syscall.EINVAL
+	case flags == ebpf.UpdateNoExist && lookup == nil:
+		return ebpf.ErrKeyExist
+	case flags == ebpf.UpdateExist && lookup != nil:
+		return ebpf.ErrKeyNotExist
+	}
+	return nil
 }

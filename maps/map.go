@@ -119,12 +119,12 @@ func newStore(s *ebpf.MapSpec, limit uint64) (store, error) {
 	switch s.Type {
 	case ebpf.Array, ebpf.PerCPUArray:
 		return newArray(s.ValueSize, s.MaxEntries, s.Type == ebpf.PerCPUArray, limit)
-	case ebpf.Hash, ebpf.PerCPUHash:
-		return newHash(s.KeySize, s.ValueSize, s.MaxEntries, s.Type == ebpf.PerCPUHash, s.Flags&FlagZeroSeed != 0, limit)
+	case ebpf.Hash, ebpf.PerCPUHash, ebpf.LRUHash, ebpf.LRUCPUHash:
+		return newHash(s.KeySize, s.ValueSize, s.MaxEntries, hashKindOf(s), limit)
 	case ebpf.ProgramArray:
 		return newProgArray(s.MaxEntries, limit)
 	case ebpf.DevMapHash:
-		h, err := newHash(s.KeySize, s.ValueSize, s.MaxEntries, false, false, limit)
+		h, err := newHash(s.KeySize, s.ValueSize, s.MaxEntries, hashKind{}, limit)
 		return devHash{h}, err
 	}
 	a, err := newArray(s.ValueSize, s.MaxEntries, false, limit)
@@ -155,7 +155,9 @@ func mulSize(limit, a, b uint64) (uint64, error) {
 	return a * b, nil
 }
 
-func (m *Map) perCPU() bool { return m.typ == ebpf.PerCPUArray || m.typ == ebpf.PerCPUHash }
+func (m *Map) perCPU() bool {
+	return m.typ == ebpf.PerCPUArray || m.typ == ebpf.PerCPUHash || m.typ == ebpf.LRUCPUHash
+}
 
 // String describes the map: type, name.
 func (m *Map) String() string {

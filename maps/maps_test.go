@@ -27,16 +27,20 @@ func mustNew(t testing.TB, spec *ebpf.MapSpec) *Map {
 	return m
 }
 
-// TestHashAgainstGoMap does many operations with keys of several widths from the program's side and compares with a Go map.
+// TestHashAgainstGoMap does many operations with keys of several widths from the program's side and compares with a Go map. LRU maps
+// are as large as never to be full.
 func TestHashAgainstGoMap(t *testing.T) {
 	for _, keySize := range []int{1, 3, 4, 8, 12, 20, 64} {
-		for _, perCPU := range []bool{false, true} {
-			typ := ebpf.Hash
-			if perCPU {
-				typ = ebpf.PerCPUHash
-			}
-			const max = 300
-			m := mustNew(t, &ebpf.MapSpec{Type: typ, KeySize: uint32(keySize), ValueSize: 12, MaxEntries: max})
+		for _, kind := range []struct {
+			typ   ebpf.MapType
+			flags uint32
+			max   uint32
+		}{
+			{ebpf.Hash, 0, 300}, {ebpf.PerCPUHash, 0, 300}, {ebpf.LRUHash, 0, 400}, {ebpf.LRUCPUHash, 0, 400},
+			{ebpf.LRUHash, FlagNoCommonLRU, 400 * uint32(rt.CPUs())}, {ebpf.LRUCPUHash, FlagNoCommonLRU, 400 * uint32(rt.CPUs())},
+		} {
+			max := int(kind.max)
+			m := mustNew(t, &ebpf.MapSpec{Type: kind.typ, KeySize: uint32(keySize), ValueSize: 12, MaxEntries: kind.max, Flags: kind.flags})
 			model := map[string]string{}
 			seed := uint32(keySize)
 			next := func() uint32 { seed = seed*1664525 + 1013904223; return seed >> 8 }
@@ -103,7 +107,15 @@ func TestHashAgainstGoMap(t *testing.T) {
 // TestHammerHash has programs and Go code insert, delete and read at the same time. Each value repeats its key, so that a
 // lookup that returns another key's value, or half of one from Go, is seen.
 func TestHammerHash(t *testing.T) {
-	m := mustNew(t, &ebpf.MapSpec{Type: ebpf.Hash, KeySize: 8, ValueSize: 64, MaxEntries: 64})
+	for _, spec := range []*ebpf.MapSpec{
+		{Type: ebpf.Hash}, {Type: ebpf.LRUHash}, {Type: ebpf.LRUHash, Flags: FlagNoCommonLRU},
+	} {
+		spec.KeySize, spec.ValueSize, spec.MaxEntries = 8, 64, 64
+		t.Run(fmt.Sprintf("%s/%d", spec.Type, spec.Flags), func(t *testing.T) { hammerHash(t, mustNew(t, spec)) })
+	}
+}
+
+func hammerHash(t *testing.T, m *Map) {
 	fill := func(v []byte, key uint64) {
 		for i := 0; i < 64; i += 8 {
 			binary.NativeEndian.PutUint64(v[i:], key)
@@ -123,7 +135,7 @@ func TestHammerHash(t *testing.T) {
 				switch x >> 60 % 4 {
 				case 0, 1:
 					fill(val, k)
-					if e := SideOf(m).UpdateElem(key, val, 0, 0); e != 0 && e != errno.E2BIG {
+					if e := SideOf(m).UpdateElem(key, val, 0, g%rt.CPUs()); e != 0 && (e != errno.E2BIG || isLRU(m.Type())) {
 						t.Errorf("update: %v", e)
 						stop.Store(true)
 					}
@@ -159,6 +171,12 @@ func TestHammerHash(t *testing.T) {
 	}
 	for i := range uint64(65) {
 		err := m.Put(i, make([]byte, 64))
+		if isLRU(m.Type()) {
+			if n := countKeys(t, m); err != nil || n != min(int(i)+1, 64) {
+				t.Fatalf("element %d: %v, %d keys", i, err, n)
+			}
+			continue
+		}
 		if (i < 64) != (err == nil) || i == 64 && !errors.Is(err, errno.E2BIG) {
 			t.Fatalf("element %d: %v", i, err)
 		}
