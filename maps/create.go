@@ -70,6 +70,8 @@ func checkSpec(spec *ebpf.MapSpec) (*ebpf.MapSpec, error) {
 		err = checkProgArray(&s)
 	case ebpf.Hash, ebpf.PerCPUHash, ebpf.LRUHash, ebpf.LRUCPUHash:
 		err = checkHash(&s)
+	case ebpf.LPMTrie:
+		err = checkLPM(&s)
 	case ebpf.DevMap, ebpf.DevMapHash, ebpf.XSKMap, ebpf.CPUMap:
 		err = checkRedirectMap(&s)
 	case ebpf.UnspecifiedMap:

@@ -3,6 +3,7 @@
 package maps
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -57,7 +58,7 @@ func class(err error) string {
 			s += e.Error() + "; "
 		}
 	}
-	for _, e := range []syscall.Errno{syscall.EPERM, syscall.EINVAL, syscall.E2BIG, syscall.EBUSY, syscall.ENOMEM} {
+	for _, e := range []syscall.Errno{syscall.EPERM, syscall.EINVAL, syscall.E2BIG, syscall.EBUSY, syscall.ENOMEM, syscall.ENOSPC, syscall.EOPNOTSUPP, syscall.EFAULT} {
 		if errors.Is(err, e) {
 			s += e.Error() + "; "
 		}
@@ -71,12 +72,12 @@ func class(err error) string {
 // TestCreateAsKernel makes maps with every odd parameter on both sides: same verdict, same error number.
 func TestCreateAsKernel(t *testing.T) {
 	types := []ebpf.MapType{ebpf.Array, ebpf.PerCPUArray, ebpf.Hash, ebpf.PerCPUHash, ebpf.ProgramArray, ebpf.DevMap, ebpf.DevMapHash, ebpf.XSKMap,
-		ebpf.LRUHash, ebpf.LRUCPUHash}
+		ebpf.LRUHash, ebpf.LRUCPUHash, ebpf.LPMTrie}
 	sizes := []uint32{0, 1, 2, 4, 7, 8, 16, 512, 32 << 10, 32<<10 + 1, 4 << 20}
 	flags := []uint32{0, 1, 2, 4, 8, 16, 24, 64, 128, 256, 384, 1024, 2048, 4096, 1 << 20}
 	n := 0
 	for _, typ := range types {
-		for _, key := range []uint32{0, 1, 4, 8, 600, 1 << 22} {
+		for _, key := range []uint32{0, 1, 4, 5, 8, 260, 261, 600, 1 << 22} {
 			for _, value := range sizes {
 				for _, max := range []uint32{0, 1, 3} {
 					for _, f := range flags {
@@ -243,4 +244,81 @@ func expected(lookup error, flags ebpf.MapUpdateFlags) error {
 		return ebpf.ErrKeyNotExist
 	}
 	return nil
+}
+
+// TestLPMAsKernel does random operations on tries of both sides: results, errors, and every key that follows another, known or not.
+func TestLPMAsKernel(t *testing.T) {
+	for _, size := range []int{1, 3, 4, 8, 13, 16, 256} {
+		b := newBoth(t, &ebpf.MapSpec{Type: ebpf.LPMTrie, KeySize: uint32(4 + size), ValueSize: 8, MaxEntries: 40, Flags: FlagNoPrealloc})
+		rng := rand.New(rand.NewPCG(7, uint64(size)))
+		for i := range 4000 {
+			key, value := randomLPMKey(rng, size), rng.Uint64()
+			if rng.IntN(20) == 0 {
+				key = lpmKey(rng, uint32(8*size), make([]byte, size))
+				key32Set(key, uint32(8*size)+1) // longer than there are bits
+			}
+			var va, vb uint64
+			var ea, eb error
+			op := rng.IntN(9)
+			switch op {
+			case 0, 1, 2:
+				flags := ebpf.MapUpdateFlags(rng.IntN(5))
+				ea, eb = b.ours.Update(key, value, flags), b.kernel.Update(key, value, flags)
+			case 3, 4:
+				ea, eb = b.ours.Delete(key), b.kernel.Delete(key)
+			case 5, 6:
+				ea, eb = b.ours.Lookup(key, &va), b.kernel.Lookup(key, &vb)
+			case 7:
+				ka, kb := make([]byte, 4+size), make([]byte, 4+size)
+				ea, eb = b.ours.NextKey(key, ka), b.kernel.NextKey(key, kb)
+				if ea == nil && eb == nil && string(ka) != string(kb) {
+					t.Fatalf("size %d, step %d: the kernel's next key is %x, ours %x", size, i, kb, ka)
+				}
+			case 8:
+				if a, k := allKeys(t, b.ours), allKeys(t, b.kernel); cmp.Diff(k, a) != "" {
+					t.Fatalf("size %d, step %d: keys in order: %s", size, i, cmp.Diff(k, a))
+				}
+				ea, eb = b.ours.LookupAndDelete(key, &va), b.kernel.LookupAndDelete(key, &vb)
+			}
+			if class(ea) != class(eb) || va != vb {
+				t.Fatalf("size %d, step %d, op %d: kernel %d, %v; here %d, %v", size, i, op, vb, eb, va, ea)
+			}
+		}
+	}
+}
+
+func key32Set(key []byte, v uint32) { binary.NativeEndian.PutUint32(key, v) }
+
+// allKeys walks a map's keys in its order.
+func allKeys(t *testing.T, m interface{ NextKeyBytes(any) ([]byte, error) }) (keys []string) {
+	t.Helper()
+	k, err := m.NextKeyBytes(nil)
+	for ; k != nil && err == nil; k, err = m.NextKeyBytes(k) {
+		keys = append(keys, fmt.Sprintf("%x", k))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return keys
+}
+
+// TestLPMLimitsAsKernel tries the largest keys and values.
+func TestLPMLimitsAsKernel(t *testing.T) {
+	for _, key := range []uint32{4, 5, 6, 20, 259, 260, 261} {
+		for _, value := range []uint32{1, 1 << 20, 4<<20 - 400, 4<<20 - 320, 4<<20 - 304, 4<<20 - 296, 4<<20 - 288, 4<<20 - 281, 4<<20 - 280, 4<<20 - 279,
+			4<<20 - 256, 4<<20 - 5, 4 << 20} {
+			spec := &ebpf.MapSpec{Type: ebpf.LPMTrie, KeySize: key, ValueSize: value, MaxEntries: 1, Flags: FlagNoPrealloc}
+			k, kerr := kernelMap(t, spec)
+			if kerr == nil {
+				k.Close()
+			}
+			m, err := New(spec)
+			if err == nil {
+				m.Close()
+			}
+			if class(err) != class(kerr) {
+				t.Errorf("%v: kernel %v, here %v", spec, kerr, err)
+			}
+		}
+	}
 }

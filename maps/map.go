@@ -121,6 +121,8 @@ func newStore(s *ebpf.MapSpec, limit uint64) (store, error) {
 		return newArray(s.ValueSize, s.MaxEntries, s.Type == ebpf.PerCPUArray, limit)
 	case ebpf.Hash, ebpf.PerCPUHash, ebpf.LRUHash, ebpf.LRUCPUHash:
 		return newHash(s.KeySize, s.ValueSize, s.MaxEntries, hashKindOf(s), limit)
+	case ebpf.LPMTrie:
+		return newLPM(s.KeySize, s.ValueSize, s.MaxEntries, limit)
 	case ebpf.ProgramArray:
 		return newProgArray(s.MaxEntries, limit)
 	case ebpf.DevMapHash:

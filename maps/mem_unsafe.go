@@ -20,6 +20,7 @@ func memOf(r *offheap.Region) mem { return mem{unsafe.Pointer(unsafe.SliceData(r
 func (m mem) addr(off int) uintptr       { return uintptr(m.p) + uintptr(off) }
 func (m mem) bytes(off, n int) []byte    { return unsafe.Slice((*byte)(unsafe.Add(m.p, off)), n) }
 func (m mem) u32(off int) *atomic.Uint32 { return (*atomic.Uint32)(unsafe.Add(m.p, off)) }
+func (m mem) u64(off int) *atomic.Uint64 { return (*atomic.Uint64)(unsafe.Add(m.p, off)) }
 func (m mem) words(n int) []uint64       { return unsafe.Slice((*uint64)(m.p), n) }
 func (m mem) load64(off int) uint64      { return *(*uint64)(unsafe.Add(m.p, off)) }
 func (m mem) load32(off int) uint32      { return *(*uint32)(unsafe.Add(m.p, off)) }
