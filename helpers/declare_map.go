@@ -6,13 +6,9 @@ import (
 	"github.com/skep-bpf/skep/verifier"
 )
 
-// Prototypes of helpers on queues, ring buffers and storage of objects.
+// Prototypes of helpers on ring buffers and storage of objects.
 
 var _ = declare(
-	readsPacket(sig(87, "map_push_elem", nil, aMap, aValue, aAny)),
-	sig(88, "map_pop_elem", nil, aMap, aValueOut),
-	sig(89, "map_peek_elem", nil, aMap, aValueOut),
-
 	sig(130, "ringbuf_output", nil, aMap, aMem, aSizeOrZero, aAny),
 	acquires(returns(verifier.RetRingBufMemOrNull, sig(131, "ringbuf_reserve", nil, aMap, aAllocSize, aAny))),
 	releases(returns(verifier.RetVoid, sig(132, "ringbuf_submit", nil, aReserved, aAny))),

@@ -26,6 +26,9 @@ var _ = define(
 		ID: 195, Name: "map_lookup_percpu_elem", Ret: verifier.RetMapValueOrNull, PktAccess: true,
 		Args: args{arg(verifier.ArgConstMapPtr), arg(verifier.ArgMapKey), arg(verifier.ArgAnything)},
 	}, Fn: mapLookupPerCPUElem},
+	Helper{Proto: readsPacket(sig(87, "map_push_elem", nil, aMap, aValue, aAny)), Fn: mapPushElem},
+	Helper{Proto: sig(88, "map_pop_elem", nil, aMap, aValueOut), Fn: mapPopElem},
+	Helper{Proto: sig(89, "map_peek_elem", nil, aMap, aValueOut), Fn: mapPeekElem},
 	// A tail call never comes back if it succeeds, so engines have it as an instruction. The program it goes to may change
 	// the packet, so packet pointers do not outlive a call that failed (since 6.13).
 	Helper{Proto: proto{
@@ -57,4 +60,19 @@ func mapUpdateElem(r *rt.Run, a *[12]uint64) uint64 {
 func mapDeleteElem(r *rt.Run, a *[12]uint64) uint64 {
 	m := maps.FromHandle(a[0])
 	return maps.SideOf(m).DeleteElem(rt.Mem(a[1], int(m.KeySize()))).R0()
+}
+
+func mapPushElem(_ *rt.Run, a *[12]uint64) uint64 {
+	m := maps.FromHandle(a[0])
+	return maps.SideOf(m).PushElem(rt.Mem(a[1], int(m.ValueSize())), a[2]).R0()
+}
+
+func mapPopElem(_ *rt.Run, a *[12]uint64) uint64 {
+	m := maps.FromHandle(a[0])
+	return maps.SideOf(m).PopElem(rt.Mem(a[1], int(m.ValueSize()))).R0()
+}
+
+func mapPeekElem(_ *rt.Run, a *[12]uint64) uint64 {
+	m := maps.FromHandle(a[0])
+	return maps.SideOf(m).PeekElem(rt.Mem(a[1], int(m.ValueSize()))).R0()
 }

@@ -45,16 +45,17 @@ func (m *Map) batchLookup(cursor *MapBatchCursor, keysOut, valuesOut any, opts *
 	if cursor.m != nil && cursor.m != m {
 		return 0, errors.New("a cursor may not be reused across maps")
 	}
-	keys, values, n, err := m.batchSlices(keysOut, valuesOut, opts)
+	op := batchLookup
+	if del {
+		op = batchTake
+	}
+	keys, values, n, err := m.batchSlices(op, keysOut, valuesOut, opts)
 	if err != nil {
 		return 0, err
 	}
 	if del {
 		if err := m.writable(); err != nil {
 			return 0, err
-		}
-		if _, ok := m.store.(*hash); !ok {
-			return 0, errNotSupported
 		}
 	}
 	cursor.m = m
@@ -101,9 +102,39 @@ func (m *Map) batchValue(values reflect.Value, i int) any {
 	return values.Slice(i*n, (i+1)*n).Interface()
 }
 
-// batchSlices checks the arguments of a batch operation.
-func (m *Map) batchSlices(keys, values any, opts *ebpf.BatchOptions) (k, v reflect.Value, n int, err error) {
+// batchOp is a set of batch operations.
+type batchOp uint8
+
+const (
+	batchLookup batchOp = 1 << iota
+	batchUpdate
+	batchDelete
+	batchTake
+)
+
+// batchOps are the batch operations that a map type has (map_*_batch of its bpf_map_ops).
+var batchOps = map[ebpf.MapType]batchOp{
+	ebpf.Array: batchLookup | batchUpdate, ebpf.PerCPUArray: batchLookup | batchUpdate, ebpf.ArrayOfMaps: batchLookup | batchUpdate,
+	ebpf.LPMTrie: batchLookup | batchUpdate | batchDelete,
+	ebpf.Hash:    batchAll, ebpf.PerCPUHash: batchAll, ebpf.LRUHash: batchAll, ebpf.LRUCPUHash: batchAll, ebpf.HashOfMaps: batchAll,
+}
+
+const batchAll = batchLookup | batchUpdate | batchDelete | batchTake
+
+// hasBatch reports whether the map's type has an operation.
+func (m *Map) hasBatch(op batchOp) error {
 	if err := m.made(); err != nil {
+		return err
+	}
+	if batchOps[m.typ]&op == 0 {
+		return errNotSupported
+	}
+	return nil
+}
+
+// batchSlices checks the arguments of a batch operation.
+func (m *Map) batchSlices(op batchOp, keys, values any, opts *ebpf.BatchOptions) (k, v reflect.Value, n int, err error) {
+	if err := m.hasBatch(op); err != nil {
 		return k, v, 0, err
 	}
 	k, v = reflect.ValueOf(keys), reflect.ValueOf(values)
@@ -140,7 +171,7 @@ func checkBatchOptions(opts *ebpf.BatchOptions) error {
 // BatchUpdate updates an element for each key; keys and values are slices of the same length (of per-CPU maps values has
 // PossibleCPUs values for each key). It returns how many were updated.
 func (m *Map) BatchUpdate(keys, values any, opts *ebpf.BatchOptions) (int, error) {
-	k, v, n, err := m.batchSlices(keys, values, opts)
+	k, v, n, err := m.batchSlices(batchUpdate, keys, values, opts)
 	if err != nil {
 		return 0, fmt.Errorf("batch update: %w", err)
 	}
@@ -169,7 +200,7 @@ func (m *Map) BatchDelete(keys any, opts *ebpf.BatchOptions) (int, error) {
 	if k.Kind() != reflect.Slice {
 		return 0, fmt.Errorf("batch delete: keys: %T is not a slice", keys)
 	}
-	if err := checkBatchOptions(opts); err != nil {
+	if err := errors.Join(m.hasBatch(batchDelete), checkBatchOptions(opts)); err != nil {
 		return 0, fmt.Errorf("batch delete: %w", err)
 	}
 	for i := range k.Len() {

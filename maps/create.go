@@ -59,7 +59,7 @@ func checkSpec(spec *ebpf.MapSpec) (*ebpf.MapSpec, error) {
 	if s.Flags&FlagReadOnlyProg != 0 && s.Flags&FlagWriteOnlyProg != 0 {
 		return nil, refuse(errno.EINVAL, "BPF_F_RDONLY_PROG and BPF_F_WRONLY_PROG exclude each other")
 	}
-	if s.MapExtra != 0 {
+	if s.MapExtra != 0 && s.Type != ebpf.BloomFilter {
 		return nil, refuse(errno.EINVAL, "map_extra %#x has no meaning for type %s", s.MapExtra, s.Type)
 	}
 	var err error
@@ -72,6 +72,10 @@ func checkSpec(spec *ebpf.MapSpec) (*ebpf.MapSpec, error) {
 		err = checkHash(&s)
 	case ebpf.LPMTrie:
 		err = checkLPM(&s)
+	case ebpf.Queue, ebpf.Stack:
+		err = checkQueue(&s)
+	case ebpf.BloomFilter:
+		err = checkBloom(&s)
 	case ebpf.DevMap, ebpf.DevMapHash, ebpf.XSKMap, ebpf.CPUMap:
 		err = checkRedirectMap(&s)
 	case ebpf.UnspecifiedMap:

@@ -72,7 +72,7 @@ func class(err error) string {
 // TestCreateAsKernel makes maps with every odd parameter on both sides: same verdict, same error number.
 func TestCreateAsKernel(t *testing.T) {
 	types := []ebpf.MapType{ebpf.Array, ebpf.PerCPUArray, ebpf.Hash, ebpf.PerCPUHash, ebpf.ProgramArray, ebpf.DevMap, ebpf.DevMapHash, ebpf.XSKMap,
-		ebpf.LRUHash, ebpf.LRUCPUHash, ebpf.LPMTrie}
+		ebpf.LRUHash, ebpf.LRUCPUHash, ebpf.LPMTrie, ebpf.Queue, ebpf.Stack, ebpf.BloomFilter}
 	sizes := []uint32{0, 1, 2, 4, 7, 8, 16, 512, 32 << 10, 32<<10 + 1, 4 << 20}
 	flags := []uint32{0, 1, 2, 4, 8, 16, 24, 64, 128, 256, 384, 1024, 2048, 4096, 1 << 20}
 	n := 0

@@ -123,6 +123,10 @@ func newStore(s *ebpf.MapSpec, limit uint64) (store, error) {
 		return newHash(s.KeySize, s.ValueSize, s.MaxEntries, hashKindOf(s), limit)
 	case ebpf.LPMTrie:
 		return newLPM(s.KeySize, s.ValueSize, s.MaxEntries, limit)
+	case ebpf.Queue, ebpf.Stack:
+		return newRing(s.ValueSize, s.MaxEntries, s.Type == ebpf.Stack, limit)
+	case ebpf.BloomFilter:
+		return newBloom(s, limit)
 	case ebpf.ProgramArray:
 		return newProgArray(s.MaxEntries, limit)
 	case ebpf.DevMapHash:

@@ -10,6 +10,9 @@ import (
 )
 
 func (m *Map) marshalKey(key any, buf *sysenc.Buffer) ([]byte, error) {
+	if key == nil && m.keySize == 0 {
+		return nil, nil
+	}
 	if key == nil {
 		return nil, errors.New("can't use nil as key of map")
 	}

@@ -43,6 +43,42 @@ func (m *Side) UpdateElem(key, value []byte, flags uint64, cpu int) errno.Errno 
 // DeleteElem is bpf_map_delete_elem.
 func (m *Side) DeleteElem(key []byte) errno.Errno { return m.store.delete(key) }
 
+// PushElem is bpf_map_push_elem on a map without keys.
+func (m *Side) PushElem(value []byte, flags uint64) errno.Errno {
+	if q, ok := m.store.(queue); ok {
+		return q.push(value, flags)
+	}
+	return errno.EOPNOTSUPP
+}
+
+// PopElem is bpf_map_pop_elem: where there is nothing, value is cleared.
+func (m *Side) PopElem(value []byte) errno.Errno {
+	q, ok := m.store.(queue)
+	if !ok {
+		return errno.EOPNOTSUPP
+	}
+	return cleared(q.pop(value), value)
+}
+
+// PeekElem is bpf_map_peek_elem: where there is nothing, value is cleared. In a Bloom filter it looks for value.
+func (m *Side) PeekElem(value []byte) errno.Errno {
+	switch q := m.store.(type) {
+	case *bloom:
+		return q.peek(value)
+	case queue:
+		return cleared(q.peek(value), value)
+	}
+	return errno.EOPNOTSUPP
+}
+
+// cleared clears a value that a program takes for written though there was none.
+func cleared(e errno.Errno, value []byte) errno.Errno {
+	if e != 0 {
+		clear(value)
+	}
+	return e
+}
+
 // Regions returns the memory that a program can reach through the map, for engines that check accesses.
 func (m *Map) Regions() []rt.Region {
 	return slices.Clone(m.regions)
