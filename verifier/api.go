@@ -77,7 +77,7 @@ type Stats struct {
 	MaxStates   int // max_states_per_insn
 	TotalStates int
 	PeakStates  int
-	StackDepth  []int // bytes of BPF stack per function
+	StackDepth  []int // bytes of BPF stack per function, as the kernel counts them
 	Time        time.Duration
 }
 

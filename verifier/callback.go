@@ -27,6 +27,9 @@ const (
 // callCallback walks the rounds of a call with a callback; the current path goes on behind it.
 func (e *env) callCallback(m *callMeta) error {
 	if m.proto.Callback == CallbackLoop {
+		if err := e.noteLoop(m.callback); err != nil {
+			return err
+		}
 		// whether there is another round is read off this register
 		if err := e.markPrecise(int(isa.R1)); err != nil {
 			return err

@@ -88,7 +88,9 @@ type insnAux struct {
 	jump          bool   // reached by other ways than from the instruction before
 	force         bool   // every arrival makes a checkpoint
 	iterNext      bool   // a call that asks an iterator for its next element
-	callback      bool   // a call whose helper calls back while it runs
+	fastcall      bool   // a spill or fill of a fast call
+	loop          loopInline
+	callback      bool // a call whose helper calls back while it runs
 	ptr           regType
 	always, never bool // ways a conditional jump went
 	mapSeen       bool
@@ -106,6 +108,7 @@ type funcInfo struct {
 	outArgs    int // slots of the call that needs most
 	maxStored  int // highest slot stored, counted from 1
 	depth      int // bytes of stack
+	fast       fastcalls
 	called     bool
 	verified   bool
 	tailCall   bool
@@ -147,7 +150,7 @@ func (e *env) verify() error {
 		return err
 	}
 	for _, step := range []func() error{
-		e.resolveKfuncs, e.checkJumps, e.checkInsns, e.resolveFuncs, e.checkMaps, e.checkCFG, e.checkSleepable, e.findLive, e.checkMain, e.checkGlobals,
+		e.resolveKfuncs, e.checkJumps, e.checkInsns, e.resolveFuncs, e.checkMaps, e.checkCFG, e.checkSleepable, e.findFastcalls, e.findLive, e.checkMain, e.checkGlobals,
 		e.checkDepth, e.checkStackArgs,
 	} {
 		if err := step(); err != nil {
@@ -250,11 +253,15 @@ func (e *env) intern(t btf.Type) int32 {
 	return i
 }
 
-func (e *env) stats(start time.Time) Stats {
+func (e *env) stats(start time.Time, accepted bool) Stats {
 	s := Stats{Processed: e.processed, MaxStates: e.maxStates, TotalStates: e.totalStates, PeakStates: e.peakStates,
 		Time: time.Since(start)}
 	for i := range e.funcs {
-		s.StackDepth = append(s.StackDepth, e.funcs[i].depth)
+		if accepted {
+			s.StackDepth = append(s.StackDepth, e.shownDepth(i))
+		} else {
+			s.StackDepth = append(s.StackDepth, e.funcs[i].depth)
+		}
 	}
 	return s
 }
@@ -264,7 +271,7 @@ func (e *env) finishError(err error, start time.Time) error {
 	if !ok {
 		r = &rejection{CodeInternal, err.Error(), e.insn}
 	}
-	out := &Error{Program: e.prog.Name, Code: r.code, Message: r.msg, Insn: r.insn, Stats: e.stats(start)}
+	out := &Error{Program: e.prog.Name, Code: r.code, Message: r.msg, Insn: r.insn, Stats: e.stats(start, false)}
 	if r.insn >= 0 && r.insn < len(e.prog.Insns) {
 		out.Source = e.prog.LineAt(r.insn)
 		if f := e.prog.FuncAt(r.insn); f >= 0 {
@@ -281,7 +288,7 @@ func (e *env) finishError(err error, start time.Time) error {
 }
 
 func (e *env) finish(start time.Time) *Result {
-	res := &Result{Stats: e.stats(start), Insns: e.facts, MaxCtx: e.maxCtx, MaxPacket: e.maxPkt, Kernel: e.kernelUsed}
+	res := &Result{Stats: e.stats(start, true), Insns: e.facts, MaxCtx: e.maxCtx, MaxPacket: e.maxPkt, Kernel: e.kernelUsed}
 	for i := range e.facts {
 		a := &e.aux[i]
 		e.facts[i].Ptr = a.ptr.ptrKind()

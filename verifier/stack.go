@@ -98,6 +98,7 @@ func (e *env) storedImm() (int32, bool) {
 }
 
 func (e *env) writeStackFixed(fr *frame, off, size, value int) error {
+	e.noteStackAccess(fr, off)
 	spi, first := slotIndex(off)
 	s := &fr.stack[spi]
 	var r *reg
@@ -153,6 +154,7 @@ func (e *env) writeStackFixed(fr *frame, off, size, value int) error {
 
 // writeStackVar stores somewhere in [lo, end): every byte of the range may have changed, none is sure to have.
 func (e *env) writeStackVar(fr *frame, lo, end, value int) error {
+	e.noteStackAccess(fr, lo)
 	imm, isImm := e.storedImm()
 	zero := value >= 0 && e.st.fr().regs[value].isNull() || value < 0 && isImm && imm == 0
 	zeroUsed := false
@@ -200,6 +202,7 @@ func (e *env) readStack(op, off, size, dst int) error {
 	}); err != nil {
 		return err
 	}
+	e.noteStackAccess(fr, lo)
 	for o := lo; o < hi+size; o++ {
 		spi, _ := slotIndex(o)
 		e.markRead(int(fr.no), spi)
@@ -224,6 +227,7 @@ func (e *env) loadBytes(fr *frame, lo, end, dst int) {
 }
 
 func (e *env) readStackFixed(fr *frame, off, size, dst int) error {
+	e.noteStackAccess(fr, off)
 	spi, first := slotIndex(off)
 	s := &fr.stack[spi]
 	e.scratchedStack |= 1 << spi

@@ -21,7 +21,7 @@ import (
 // The files testdata/*.txt hold programs as text, each behind a line "=== name". A line of code that ends in
 // "// ERROR text" is where the verifier must reject, with a message that holds text; "// CODE code" at the head of a
 // case names the code it must have; a case without ERROR must be accepted. "// LOG text" lines must appear in the log at
-// level 2, in that order. Cases are also judged by the running kernel, verdict and last message, unless they use stack
+// level 2 and the figures, in that order. Cases are also judged by the running kernel, verdict and last message, unless they use stack
 // arguments or say "// SKEP reason".
 
 type textCase struct {
@@ -106,7 +106,7 @@ func TestPrograms(t *testing.T) {
 		t.Run(c.file+"/"+c.name, func(t *testing.T) {
 			needKernelTypes(t, &c)
 			p := assemble(t, &c)
-			res, err := verifier.Verify(p, options(verifier.LogAll))
+			res, err := verifier.Verify(p, options(verifier.LogAll|verifier.LogStats))
 			if c.err == "" {
 				if err != nil {
 					t.Fatalf("rejected: %+v", err)
@@ -182,7 +182,7 @@ func TestProgramsInKernel(t *testing.T) {
 			continue
 		}
 		t.Run(c.file+"/"+c.name, func(t *testing.T) {
-			accepted, log, err := kernel.Verify(p, verifier.LogAll)
+			accepted, log, err := kernel.Verify(p, verifier.LogAll|verifier.LogStats)
 			if err != nil {
 				t.Fatalf("no verdict: %v", err)
 			}
