@@ -2,34 +2,38 @@ package skeptest
 
 import (
 	"fmt"
-	"regexp"
 	"runtime"
 	"strconv"
 	"strings"
 )
 
 // expectation is what a program's annotations ask for: BTF declaration tags on its function in the form of the kernel's
-// own tests, comment:test_NAME or comment:test_NAME=VALUE.
+// own tests, comment:test_NAME or comment:test_NAME=VALUE. The rules are those of parse_test_spec (test_loader.c).
 type expectation struct {
-	plain, unpriv bool // some annotation is for the privileged run, for the unprivileged one
-	failure       bool
-	messages      []message
-	logLevel      uint32
-	flags         uint32
-	clearFlags    uint32
-	retval        *int32
-	auxiliary     bool
-	description   string
-	otherArch     string // architectures it is for, if this machine's is not among them
-	unchecked     []string
-	btfPath       string // BTF that CO-RE is resolved against, relative to the object
+	modes       [2]mode // what is expected of a privileged load, of an unprivileged one
+	auxiliary   bool    // part of other programs' tests
+	logLevel    uint32
+	flags       uint32 // of the load, beside those of the program's section
+	description string
+	otherArch   string // architectures it is for, if this machine's is not among them
+	btfPath     string // BTF that CO-RE is resolved against, relative to the object
+	caps        []string
 }
 
-// message is text that the log must have, or, if not is set, must not have between the messages around it.
-type message struct {
-	text string
-	re   *regexp.Regexp // nil for plain text
-	not  bool
+// Modes of loading.
+const (
+	privileged = iota
+	unprivileged
+)
+
+// mode is what is expected of a program in one mode of loading.
+type mode struct {
+	asked     bool // some annotation is for this mode
+	verdict   bool // one says whether it is accepted
+	failure   bool
+	messages  []message
+	retval    *int32
+	unchecked []string // annotations of what skep does not have: the kernel's rewritten instructions, its machine code
 }
 
 const tagPrefix = "comment:test_"
@@ -41,9 +45,12 @@ var flagBits = map[string]uint32{
 
 var archNames = map[string]string{"X86_64": "amd64", "ARM64": "arm64", "RISCV64": "riscv64"}
 
+// defaultFlags are those that the kernel's tests are loaded with (testing_prog_flags).
+const defaultFlags = 1<<2 | 1<<7 // BPF_F_TEST_RND_HI32, BPF_F_TEST_REG_INVARIANTS
+
 // parseTags reads the annotations among a function's tags.
 func parseTags(tags []string) (*expectation, error) {
-	e := &expectation{}
+	e := &expectation{flags: defaultFlags}
 	var archs []string
 	for _, tag := range tags {
 		tag, ok := strings.CutPrefix(tag, tagPrefix)
@@ -51,12 +58,12 @@ func parseTags(tags []string) (*expectation, error) {
 			continue
 		}
 		name, value, _ := strings.Cut(tag, "=")
-		if n, ok := strings.CutSuffix(name, "_unpriv"); ok {
-			e.unpriv = e.unpriv || n != "auxiliary"
-			continue
-		}
 		if name == "arch" {
 			archs = append(archs, value)
+			continue
+		}
+		// machine code is that of the architecture named last
+		if strings.HasPrefix(name, "jited") && (len(archs) == 0 || archNames[archs[len(archs)-1]] != runtime.GOARCH) {
 			continue
 		}
 		if err := e.add(name, value); err != nil {
@@ -70,31 +77,33 @@ func parseTags(tags []string) (*expectation, error) {
 	if !here {
 		e.otherArch = strings.Join(archs, ", ")
 	}
+	e.complete()
 	return e, nil
+}
+
+// complete copies what annotations leave open: a program without any is expected to be accepted, and what is not said of
+// an unprivileged load is as of a privileged one.
+func (e *expectation) complete() {
+	p, u := &e.modes[privileged], &e.modes[unprivileged]
+	if !p.asked && !u.asked {
+		p.asked = true
+	}
+	if !u.verdict {
+		u.failure = p.failure
+	}
+	if u.retval == nil {
+		u.retval = p.retval
+	}
+	if len(u.messages) == 0 {
+		u.messages = p.messages
+	}
+	if len(u.unchecked) == 0 {
+		u.unchecked = p.unchecked
+	}
 }
 
 func (e *expectation) add(name, value string) error {
 	switch name {
-	case "expect_success":
-		e.plain = true
-	case "expect_failure":
-		e.plain, e.failure = true, true
-	case "expect_msg", "expect_not_msg":
-		// The value begins with a counter that keeps equal tags apart.
-		_, text, _ := strings.Cut(value, "=")
-		m, err := parseMessage(text)
-		if err != nil {
-			return err
-		}
-		m.not = name == "expect_not_msg"
-		e.plain = true
-		e.messages = append(e.messages, m)
-	case "expect_xlated", "jited", "expect_stderr", "expect_stdout", "linear_size":
-		e.unchecked = append(e.unchecked, name)
-	case "retval":
-		v, err := parseRetval(value)
-		e.plain, e.retval = true, &v
-		return err
 	case "log_level":
 		n, err := strconv.ParseUint(value, 0, 32)
 		e.logLevel = uint32(n)
@@ -103,12 +112,45 @@ func (e *expectation) add(name, value string) error {
 		return e.addFlags(value)
 	case "description":
 		e.description = value
-	case "auxiliary":
-		e.auxiliary = true
+		return nil
 	case "btf_path":
 		e.btfPath = value
-	case "caps":
-		e.unchecked = append(e.unchecked, name)
+		return nil
+	case "caps_unpriv":
+		e.caps = strings.Split(value, "|")
+		return nil
+	}
+	m := &e.modes[privileged]
+	if n, ok := strings.CutSuffix(name, "_unpriv"); ok {
+		name, m = n, &e.modes[unprivileged]
+	}
+	m.asked = true
+	if name == "auxiliary" {
+		e.auxiliary = true
+		return nil
+	}
+	return m.add(name, value)
+}
+
+func (m *mode) add(name, value string) error {
+	switch name {
+	case "expect_success", "expect_failure":
+		m.verdict, m.failure = true, name == "expect_failure"
+	case "expect_msg", "expect_not_msg":
+		// The value begins with a counter that keeps equal tags apart.
+		_, text, _ := strings.Cut(value, "=")
+		msg, err := parseMessage(text)
+		if err != nil {
+			return err
+		}
+		msg.not = name == "expect_not_msg"
+		m.messages = append(m.messages, msg)
+	case "expect_xlated", "jited", "expect_stderr", "expect_stdout", "linear_size":
+		m.unchecked = append(m.unchecked, strings.TrimPrefix(name, "expect_"))
+	case "retval":
+		v, err := parseRetval(value)
+		m.retval = &v
+		return err
 	default:
 		return fmt.Errorf("unknown annotation")
 	}
@@ -126,7 +168,7 @@ func (e *expectation) addFlags(value string) error {
 		bit = uint32(n)
 	}
 	if clear {
-		e.clearFlags |= bit
+		e.flags &^= bit
 	} else {
 		e.flags |= bit
 	}
@@ -151,79 +193,4 @@ func parseRetval(s string) (int32, error) {
 		return 0, fmt.Errorf("%q is no number", s)
 	}
 	return int32(n), nil
-}
-
-// parseMessage compiles a message: plain text, or text with POSIX extended regular expressions between {{ and }}.
-func parseMessage(text string) (message, error) {
-	m := message{text: text}
-	if !strings.Contains(text, "{{") {
-		return m, nil
-	}
-	var b strings.Builder
-	for rest := text; rest != ""; {
-		plain, after, found := strings.Cut(rest, "{{")
-		b.WriteString(regexp.QuoteMeta(plain))
-		if !found {
-			break
-		}
-		re, tail, ok := strings.Cut(after, "}}")
-		if !ok {
-			return m, fmt.Errorf("{{ without }}")
-		}
-		b.WriteString("(" + re + ")")
-		rest = tail
-	}
-	re, err := regexp.CompilePOSIX(b.String())
-	m.re = re
-	return m, err
-}
-
-// find returns where the message begins and ends in log, -1 if it is not there.
-func (m *message) find(log string) (from, to int) {
-	if m.re != nil {
-		if at := m.re.FindStringIndex(log); at != nil {
-			return at[0], at[1]
-		}
-		return -1, -1
-	}
-	i := strings.Index(log, m.text)
-	return i, i + len(m.text)
-}
-
-// checkMessages reports the first message that the log does not have behind those before it, or has though it must not.
-func checkMessages(log string, messages []message) error {
-	log = withoutAnnotations(log)
-	for i := 0; i < len(messages); i++ {
-		first := i
-		for i < len(messages) && messages[i].not {
-			i++
-		}
-		end, next := len(log), len(log)
-		if i < len(messages) {
-			from, to := messages[i].find(log)
-			if from < 0 {
-				return fmt.Errorf("message not found: %s", messages[i].text)
-			}
-			end, next = from, to
-		}
-		for _, n := range messages[first:i] {
-			if from, _ := n.find(log[:end]); from >= 0 {
-				return fmt.Errorf("unexpected message: %s", n.text)
-			}
-		}
-		log = log[next:]
-	}
-	return nil
-}
-
-// withoutAnnotations takes the source lines that hold annotations out of a log: where they stand on one line with the
-// function's head, a message would find itself there.
-func withoutAnnotations(log string) string {
-	var b strings.Builder
-	for line := range strings.Lines(log) {
-		if !strings.HasPrefix(line, "; ") || !strings.Contains(line, "__msg(") {
-			b.WriteString(line)
-		}
-	}
-	return b.String()
 }

@@ -4,7 +4,6 @@
 package skeptest
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -12,33 +11,87 @@ import (
 	"testing"
 
 	"github.com/cilium/ebpf"
-	"github.com/cilium/ebpf/btf"
 
 	"github.com/skep-bpf/skep"
-	"github.com/skep-bpf/skep/internal/native"
 	"github.com/skep-bpf/skep/internal/object"
 )
 
 // Outcome says how a test ended.
 type Outcome string
 
-// The outcomes. A program is skipped if this machine or this version of skep cannot run its test at all.
+// The outcomes.
 const (
-	Pass Outcome = "PASS"
-	Fail Outcome = "FAIL"
-	Skip Outcome = "SKIP"
+	Pass    Outcome = "PASS"
+	Fail    Outcome = "FAIL"
+	Refused Outcome = "REFUSED" // skep says by name what the test needs and it does not have
+	Skip    Outcome = "SKIP"    // the test is for another machine
+	Known   Outcome = "KNOWN"   // fails, and Options.Known says why that is right
 )
 
-// Result is the outcome of one program's test.
+// Result is the outcome of one program's test in one mode of loading.
 type Result struct {
-	File, Program string
-	Outcome       Outcome
-	Reason        string
+	File         string  `json:"file"`
+	Program      string  `json:"program"`
+	Unprivileged bool    `json:"unprivileged"`
+	Description  string  `json:"description"`
+	Outcome      Outcome `json:"outcome"`
+	Reason       string  `json:"reason"`
+}
+
+// Name is the test's name: file and program, with @unpriv where the load has no privileges.
+func (r *Result) Name() string {
+	name := filepath.Base(r.File) + "/" + r.Program
+	if r.Unprivileged {
+		name += " @unpriv"
+	}
+	return name
 }
 
 // String is the line that `skep test` prints.
 func (r Result) String() string {
-	return fmt.Sprintf("%s %s/%s: %s", r.Outcome, filepath.Base(r.File), r.Program, r.Reason)
+	if r.Description != "" {
+		return fmt.Sprintf("%s %s (%s): %s", r.Outcome, r.Name(), r.Description, r.Reason)
+	}
+	return fmt.Sprintf("%s %s: %s", r.Outcome, r.Name(), r.Reason)
+}
+
+// Sum counts outcomes.
+type Sum struct {
+	Passed  int `json:"passed"`
+	Failed  int `json:"failed"`
+	Refused int `json:"refused"`
+	Skipped int `json:"skipped"`
+	Known   int `json:"known"`
+}
+
+// Add counts one more.
+func (s *Sum) Add(o Outcome) {
+	switch o {
+	case Pass:
+		s.Passed++
+	case Fail:
+		s.Failed++
+	case Refused:
+		s.Refused++
+	case Skip:
+		s.Skipped++
+	case Known:
+		s.Known++
+	}
+}
+
+// String has only what is not zero, but for passed and failed tests.
+func (s Sum) String() string {
+	text := fmt.Sprintf("%d passed, %d failed", s.Passed, s.Failed)
+	for _, more := range []struct {
+		n    int
+		what string
+	}{{s.Refused, "refused by name"}, {s.Skipped, "skipped"}, {s.Known, "known to differ"}} {
+		if more.n > 0 {
+			text += fmt.Sprintf(", %d %s", more.n, more.what)
+		}
+	}
+	return text
 }
 
 // Options change how tests run.
@@ -47,6 +100,11 @@ type Options struct {
 	Load skep.Options
 	// Program is the only program to test; "" means all.
 	Program string
+	// Prepare fills the maps of a program that is about to run. What the kernel's loader does so for its own tests (their files
+	// are known by name) is done before.
+	Prepare func(file string, c *skep.Collection) error
+	// Known says by Result.Name why tests may fail; see ReadKnown. One that passes all the same fails, to keep the list true.
+	Known map[string]string
 }
 
 const testDataLen = 64 // zero bytes that programs run on
@@ -62,33 +120,22 @@ func Run(file string, opts Options) ([]Result, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", file, err)
 	}
-	var results []Result
+	t := &tester{file: file, spec: o.Spec, opts: opts, expect: map[string]*expectation{}}
 	for _, name := range o.Programs() {
-		if opts.Program != "" && name != opts.Program {
-			continue
+		if t.expect[name], err = parseTags(o.Tags(name)); err != nil {
+			t.expect[name] = nil
+			t.add(Result{File: file, Program: name, Outcome: Fail, Reason: err.Error()})
 		}
-		e, err := parseTags(o.Tags(name))
-		if err != nil {
-			results = append(results, Result{file, name, Fail, err.Error()})
-			continue
-		}
-		if e.auxiliary {
-			continue // part of other programs' tests
-		}
-		load := opts.Load
-		if e.btfPath != "" {
-			if load.KernelBTF, err = btf.LoadSpec(filepath.Join(filepath.Dir(file), e.btfPath)); err != nil {
-				results = append(results, Result{file, name, Fail, oneLine(err)})
-				continue
-			}
-		}
-		outcome, reason := e.test(o.Spec, name, load)
-		results = append(results, Result{file, name, outcome, reason})
 	}
-	if opts.Program != "" && len(results) == 0 {
+	for _, name := range o.Programs() {
+		if e := t.expect[name]; e != nil && !e.auxiliary && (opts.Program == "" || name == opts.Program) {
+			t.program(name, e)
+		}
+	}
+	if opts.Program != "" && len(t.results) == 0 {
 		return nil, fmt.Errorf("%s: no program %s", file, opts.Program)
 	}
-	return results, nil
+	return t.results, nil
 }
 
 // Test runs the programs of an object file as subtests.
@@ -99,124 +146,45 @@ func Test(t *testing.T, file string, opts Options) {
 		t.Fatal(err)
 	}
 	for _, r := range results {
-		t.Run(r.Program, func(t *testing.T) {
+		t.Run(strings.TrimPrefix(r.Name(), filepath.Base(r.File)+"/"), func(t *testing.T) {
 			switch r.Outcome {
 			case Fail:
 				t.Error(r.Reason)
-			case Skip:
+			case Skip, Refused, Known:
 				t.Skip(r.Reason)
 			}
 		})
 	}
 }
 
-// engines are those of this machine.
-func engines() []skep.Engine {
-	if native.Supported() == nil {
-		return []skep.Engine{skep.EngineJIT, skep.EngineInterpreter}
-	}
-	return []skep.Engine{skep.EngineInterpreter}
+// tester tests the programs of one object.
+type tester struct {
+	file    string
+	spec    *ebpf.CollectionSpec
+	opts    Options
+	expect  map[string]*expectation // by program
+	results []Result
 }
 
-func (e *expectation) test(spec *ebpf.CollectionSpec, name string, load skep.Options) (Outcome, string) {
-	if e.otherArch != "" {
-		return Skip, "for " + e.otherArch + " only"
+// program runs the tests of one program, one for each mode that is asked for.
+func (t *tester) program(name string, e *expectation) {
+	for i := range e.modes {
+		if !e.modes[i].asked {
+			continue
+		}
+		outcome, reason := t.test(name, e, i)
+		t.add(Result{File: t.file, Program: name, Unprivileged: i == unprivileged, Description: e.description, Outcome: outcome, Reason: reason})
 	}
-	if e.unpriv && !e.plain {
-		return Skip, "for unprivileged users only, and skep has no such mode"
-	}
-	spec = spec.Copy()
-	spec.Programs[name].Flags = spec.Programs[name].Flags&^e.clearFlags | e.flags
-	load.Programs = []string{name}
-	load.LogLevel = ebpf.LogLevel(e.logLevel)
-	v, err := skep.Verify(spec, name, load)
-	var rejected *skep.VerifierError
+}
+
+// add keeps a result, after a look at what is known.
+func (t *tester) add(r Result) {
+	why, known := t.opts.Known[r.Name()]
 	switch {
-	case errors.As(err, &rejected) && rejected.Code == "unsupported":
-		return Skip, rejected.Message
-	case err != nil && rejected == nil && strings.HasSuffix(err.Error(), "is not registered"):
-		return Skip, oneLine(err) // a kfunc that only the kernel has
-	case err != nil && rejected == nil:
-		return Fail, oneLine(err)
-	case e.failure && rejected == nil:
-		return Fail, "accepted, expected a rejection"
-	case !e.failure && rejected != nil:
-		return Fail, "rejected: " + rejected.Error()
+	case known && r.Outcome == Fail:
+		r.Outcome, r.Reason = Known, why+"; "+r.Reason
+	case known && r.Outcome == Pass:
+		r.Outcome, r.Reason = Fail, "passes, but is listed as known to differ: "+why
 	}
-	log := ""
-	if rejected != nil {
-		log = rejected.Log
-	} else {
-		log = v.Log
-	}
-	if err := checkMessages(log, e.messages); err != nil {
-		return Fail, err.Error()
-	}
-	if e.failure {
-		return Pass, e.note("rejected as expected")
-	}
-	return e.run(spec, name, load)
-}
-
-// run runs an accepted program that has an expected value, on every engine.
-func (e *expectation) run(spec *ebpf.CollectionSpec, name string, load skep.Options) (Outcome, string) {
-	if e.retval == nil {
-		return Pass, e.note("accepted")
-	}
-	var ran []string
-	for _, engine := range engines() {
-		load.Engine = engine
-		got, err := runOn(spec, name, load)
-		switch {
-		case errors.Is(err, ebpf.ErrNotSupported):
-			return Skip, oneLine(err)
-		case err != nil:
-			return Fail, fmt.Sprintf("%s: %s", engine, oneLine(err))
-		case got != *e.retval && *e.retval != anyValue:
-			return Fail, fmt.Sprintf("%s: returned %d, expected %d", engine, got, *e.retval)
-		}
-		ran = append(ran, engine.String())
-	}
-	return Pass, e.note(fmt.Sprintf("returned %d (%s)", *e.retval, strings.Join(ran, ", ")))
-}
-
-func runOn(spec *ebpf.CollectionSpec, name string, load skep.Options) (int32, error) {
-	c, err := skep.NewCollectionWithOptions(spec, load)
-	if err != nil {
-		return 0, err
-	}
-	defer c.Close()
-	p := c.Programs[name]
-	opts := ebpf.RunOptions{}
-	switch p.Type() {
-	case ebpf.Syscall:
-	case ebpf.RawTracepoint, ebpf.RawTracepointWritable:
-		opts.Context = make([]byte, 12*8)
-	default:
-		opts.Data = make([]byte, testDataLen)
-	}
-	ret, err := p.Run(&opts)
-	return int32(ret), err
-}
-
-// note adds what the test did not look at to a reason.
-func (e *expectation) note(reason string) string {
-	if len(e.unchecked) == 0 {
-		return reason
-	}
-	return reason + "; not checked: " + strings.Join(unique(e.unchecked), ", ")
-}
-
-func unique(s []string) []string {
-	var out []string
-	for _, v := range s {
-		if len(out) == 0 || out[len(out)-1] != v {
-			out = append(out, v)
-		}
-	}
-	return out
-}
-
-func oneLine(err error) string {
-	return strings.ReplaceAll(strings.TrimSpace(err.Error()), "\n", "; ")
+	t.results = append(t.results, r)
 }

@@ -104,6 +104,11 @@ func (b *builder) build() error {
 	}
 	for i := range b.insns {
 		if err := b.insn(i); err != nil {
+			var at *InsnError
+			if errors.As(err, &at) {
+				at.Program, at.Insn = b.p.Name, b.offsets[i]
+				return at
+			}
 			return fmt.Errorf("insn %d: %w", b.offsets[i], err)
 		}
 	}
@@ -162,7 +167,7 @@ func (b *builder) resolve(ins *asm.Instruction, pc int, slots *[2]isa.Insn) erro
 		return b.kconfig(ins, n.offset, slots)
 	case n.kind == noteKsym:
 		if !n.weak {
-			return fmt.Errorf("kernel variable %s: there are no kernel variables in user space (a weak one reads as NULL)", ref)
+			return fmt.Errorf("kernel variable %s: there are no kernel variables in user space (a weak one reads as NULL): %w", ref, ebpf.ErrNotSupported)
 		}
 		in.Src, in.Imm, slots[1].Imm = 0, 0, 0
 	case ins.IsFunctionReference():

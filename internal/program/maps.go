@@ -96,7 +96,7 @@ func (b *builder) mapLoad(ins *asm.Instruction, slots *[2]isa.Insn) error {
 		if !ok && ref != "" {
 			return fmt.Errorf("map %s is not defined", ref)
 		} else if !ok {
-			return fmt.Errorf("fd %d is not pointing to valid bpf_map", int32(ins.Constant)) // the kernel's words
+			return &InsnError{Text: fmt.Sprintf("fd %d is not pointing to valid bpf_map", int32(ins.Constant))}
 		}
 	}
 	slots[0].Imm = b.addMap(m)

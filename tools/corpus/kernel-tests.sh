@@ -44,4 +44,6 @@ cd "$tests/progs"
 # shellcheck disable=SC2086
 ls $glob | xargs -P"$(nproc)" -I{} bash -c 'one {}'
 mv "$out"/verifier_*.o "$dir/verifier-tests/"
+# types that annotations name (btf_path), under the name that the tree's Makefile gives them
+[ ! -f "$out/btf__core_reloc_bitfields.o" ] || cp "$out/btf__core_reloc_bitfields.o" "$dir/verifier-tests/btf__core_reloc_bitfields.bpf.o"
 echo "$(ls "$dir/verifier-tests" | wc -l) objects in $dir/verifier-tests, $(ls "$out" | wc -l) in $out"

@@ -1,0 +1,116 @@
+package skeptest
+
+import (
+	"flag"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/skep-bpf/skep/internal/kernel"
+	"github.com/skep-bpf/skep/internal/object"
+	"github.com/skep-bpf/skep/internal/program"
+)
+
+// kernelKfuncs begins the reason of tests that the kernel passes and skep cannot.
+const kernelKfuncs = "kfuncs of the kernel"
+
+var corpusDir = flag.String("corpus", os.Getenv("SKEP_CORPUS"), "directories of annotated objects, separated by colons")
+
+// TestAnnotationsAsKernel has skep and the running kernel judge the annotated programs of -corpus (SKEP_CORPUS; see
+// tools/corpus/kernel-tests.sh). Where the kernel's verdict and log are as annotated, so are skep's; where they are not, because
+// the annotations are an older kernel's, the list testdata/kernel-tests-known.txt says so.
+func TestAnnotationsAsKernel(t *testing.T) {
+	if *corpusDir == "" {
+		t.Skip("no directory of objects: -corpus or SKEP_CORPUS")
+	}
+	if err := kernel.Available(); err != nil {
+		t.Skip(err)
+	}
+	known, err := ReadKnown("testdata/kernel-tests-known.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var sum Sum
+	asked, differ := 0, 0
+	for _, dir := range filepath.SplitList(*corpusDir) {
+		files, err := filepath.Glob(filepath.Join(dir, "*.o"))
+		if err != nil || len(files) == 0 {
+			t.Fatalf("no objects in %s: %v", dir, err)
+		}
+		for _, file := range files {
+			results, err := Run(file, Options{Known: known})
+			if err != nil {
+				t.Logf("%s: %v", file, err)
+				continue
+			}
+			for _, r := range results {
+				sum.Add(r.Outcome)
+				switch r.Outcome {
+				case Fail:
+					if verdict, why := kernelSays(t, r); verdict == Pass {
+						t.Errorf("%v; the kernel does as annotated", r)
+					} else {
+						t.Logf("%v; the kernel: %s: %s", r, verdict, why)
+					}
+				case Known:
+					if r.Unprivileged {
+						continue // of unprivileged loads the kernel is asked elsewhere
+					}
+					verdict, why := kernelSays(t, r)
+					if verdict == Pass && !strings.HasPrefix(known[r.Name()], kernelKfuncs) {
+						t.Errorf("%v: but the kernel does as annotated", r)
+					}
+					if verdict != Skip {
+						asked++
+					}
+					if verdict == Fail {
+						differ++
+						t.Logf("%s: the kernel too: %s", r.Name(), why)
+					}
+				}
+			}
+		}
+	}
+	t.Logf("%v; of the known ones the kernel judged %d and is not as annotated in %d", sum, asked, differ)
+}
+
+// kernelSays tests the privileged load of a result's program in the kernel: verdict and messages in the annotation's own words or newer
+// ones. Skip is no verdict.
+func kernelSays(t *testing.T, r Result) (Outcome, string) {
+	t.Helper()
+	f, err := os.Open(r.File)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	o, err := object.Load(f, object.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	e, err := parseTags(o.Tags(r.Program))
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := program.FromSpec(o.Spec, r.Program, program.Options{})
+	if err != nil {
+		return Skip, err.Error()
+	}
+	p.Flags |= e.flags
+	m := &e.modes[privileged]
+	level := e.logLevel
+	if m.failure && level == 0 {
+		level = 1
+	}
+	accepted, log, err := kernel.Verify(p, level)
+	switch {
+	case err != nil:
+		return Skip, err.Error()
+	case accepted == m.failure:
+		return Fail, "accepted: " + map[bool]string{true: "yes", false: "no, " + lastWords(log)}[accepted]
+	}
+	if _, err := checkMessages(log, m.messages); err != nil {
+		return Fail, err.Error()
+	}
+	return Pass, ""
+}
