@@ -10,10 +10,28 @@ import (
 	"github.com/skep-bpf/skep/internal/ctype"
 	"github.com/skep-bpf/skep/internal/isa"
 	"github.com/skep-bpf/skep/internal/lower"
+	"github.com/skep-bpf/skep/internal/program"
 	"github.com/skep-bpf/skep/internal/progtype"
 )
 
 // This file compares a kfunc's C prototype, as the program's BTF has it, with the Go function that stands behind it.
+
+// hasRuntime refuses kinds of arguments that are verified as the kernel's are, and that a function here could do nothing with: strings
+// in memory that nobody may write to, maps, iterators, the program itself.
+func hasRuntime(k *program.Kfunc) error {
+	proto, ok := k.Type.Type.(*btf.FuncProto)
+	if !ok {
+		return nil
+	}
+	for _, p := range proto.Params {
+		for _, s := range []string{"__str", "__map", "__iter", "__prog"} {
+			if strings.HasSuffix(p.Name, s) {
+				return fmt.Errorf("kfunc %s: parameter %s: %w", k.Name, p.Name, lower.ErrNoRuntime)
+			}
+		}
+	}
+	return nil
+}
 
 // kfuncExts returns how arguments and result are extended to 64 bits, and refuses what the C conventions place elsewhere than
 // in one integer register or slot (stack_arguments.md section 4).

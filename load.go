@@ -399,6 +399,9 @@ func (l *loader) lower(p *Program) error {
 			env.Kfuncs = append(env.Kfuncs, lower.KfuncBinding{})
 			continue
 		}
+		if err := hasRuntime(k); err != nil {
+			return fmt.Errorf("program %s: %w", p.name, err)
+		}
 		b, err := f.bind(k.Type)
 		if err != nil {
 			return fmt.Errorf("program %s: %w", p.name, err)

@@ -111,7 +111,7 @@ func (e *env) markPoints(pc int) {
 // asksIter reports whether in asks an iterator for its next element (is_iter_next_kfunc).
 func (e *env) asksIter(in isa.Insn) bool {
 	k := e.kfuncOf(in)
-	return k != nil && iterKfunc(k.Name) == iterNext
+	return k != nil && !k.denied && iterOf(k) == iterNext
 }
 
 // callsBack reports whether in is the call of a helper that calls a function of the program while it runs

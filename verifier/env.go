@@ -35,6 +35,7 @@ type env struct {
 	inner      []int32       // of each map of the program: the number of its template
 	names      isa.Names
 	kfuncs     []kfunc // what the program's kfuncs are
+	iterKinds  []iterKind
 
 	st      *state // the state being walked
 	stack   []pending

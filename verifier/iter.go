@@ -1,9 +1,15 @@
 package verifier
 
 import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/btf"
 
 	"github.com/skep-bpf/skep/internal/isa"
+	"github.com/skep-bpf/skep/internal/kernelkfunc"
 	"github.com/skep-bpf/skep/internal/program"
 )
 
@@ -28,62 +34,39 @@ const (
 	iterDestroy
 )
 
-// States of an iterator, in aux of the register that stands for it in its slot; ref is its reference, off its depth.
+// States of an iterator, in aux of the register that stands for it in each of its slots; rng is its kind, off its depth. The first slot,
+// that of the lowest address, has its reference.
 const (
 	iterActive int32 = 1 + iota
 	iterDrained
 )
 
-// iterKfunc reports what a kfunc does to an iterator over numbers, the one kind there is.
-func iterKfunc(name string) iterCall {
-	switch name {
-	case program.KfuncIterNumNew:
+// iterKind is a kind of iterators.
+type iterKind struct {
+	name  string // what stands behind bpf_iter_
+	slots int    // of the stack
+}
+
+const iterPrefix = "bpf_iter_"
+
+// iterOf reports what a kfunc does to an iterator (is_iter_kfunc).
+func iterOf(k *kfunc) iterCall {
+	switch f := k.Flags; {
+	case !k.kernel:
+	case f&kernelkfunc.IterNew != 0:
 		return iterNew
-	case program.KfuncIterNumNext:
+	case f&kernelkfunc.IterNext != 0:
 		return iterNext
-	case program.KfuncIterNumDestroy:
+	case f&kernelkfunc.IterDestroy != 0:
 		return iterDestroy
 	}
 	return iterNone
 }
 
-// callIter checks a call of one of an iterator's kfuncs.
-func (e *env) callIter(call iterCall, m *kfuncMeta) error {
-	if !iterProto(call, m.proto) {
-		return e.reject(CodeBTF, "kernel function %s is declared with another prototype", m.k.Name)
-	}
-	it, err := e.readReg(isa.R1)
-	if err != nil {
-		return err
-	}
-	if it.typ != ptrToStack {
-		return e.reject(CodeType, "arg#0 expected pointer to an iterator on stack")
-	}
-	var slot *stackSlot
-	if call == iterNew {
-		err = e.newIter()
-	} else {
-		slot, err = e.knownIter(call)
-	}
-	if err != nil {
-		return err
-	}
-	for r := isa.R2; call == iterNew && r <= isa.R3; r++ {
-		if v, err := e.readReg(r); err != nil {
-			return err
-		} else if v.typ != scalarValue {
-			return e.reject(CodeType, "R%d is not a scalar", r)
-		}
-	}
-	fr := e.st.fr()
-	fr.dropRegs()
-	fr.dropStackArgs()
-	e.scratchedRegs |= 1<<isa.R0 | argRegs
-	switch call {
-	case iterNew:
-		e.setUnknown(&fr.regs[isa.R0])
-	case iterNext:
-		return e.nextElement(slot)
+// checkIterProto checks the declaration of a function on iterators that has no prototype of the kernel.
+func (e *env) checkIterProto(k *kfunc) error {
+	if program.BuiltinKfunc(k.Name) && !iterProto(iterOf(k), kfuncProto(&k.Kfunc)) {
+		return e.reject(CodeBTF, "kernel function %s is declared with another prototype", k.Name)
 	}
 	return nil
 }
@@ -110,22 +93,77 @@ func iterProto(call iterCall, p *btf.FuncProto) bool {
 	return void
 }
 
-// iterSlot returns the slot that r1 points to, nil if the stack does not reach there yet (iter_get_spi).
-func (e *env) iterSlot() (*stackSlot, int, error) {
-	r := &e.st.fr().regs[isa.R1]
+// iterKindOf returns the number of the kind of iterators that a parameter is for (btf_check_iter_arg). That over numbers is known by
+// its functions, whatever the program calls their type.
+func (e *env) iterKindOf(a *kfuncArg, m *kfuncMeta) (int32, error) {
+	kind := iterKind{name: "num", slots: 1}
+	if s, ok := a.target.(*btf.Struct); !program.BuiltinKfunc(m.k.Name) {
+		if !ok || !strings.HasPrefix(s.Name, iterPrefix) || s.Size == 0 || s.Size%8 != 0 || s.Size > isa.StackSize {
+			return 0, e.reject(CodeType, "expected valid iter pointer as arg #%d", a.i)
+		}
+		kind = iterKind{name: s.Name[len(iterPrefix):], slots: int(s.Size / 8)}
+	}
+	for i := range e.iterKinds {
+		if e.iterKinds[i] == kind {
+			return int32(i), nil
+		}
+	}
+	e.iterKinds = append(e.iterKinds, kind)
+	return int32(len(e.iterKinds) - 1), nil
+}
+
+// kfuncIterArg checks an iterator that is passed to a kfunc (process_iter_arg).
+func (e *env) kfuncIterArg(a *kfuncArg, m *kfuncMeta) error {
+	if m.k.Name == "bpf_iter_css_task_new" && !e.cssTaskAllowed() {
+		return e.reject(CodeCall, "css_task_iter is only allowed in bpf_lsm, bpf_iter and sleepable progs")
+	}
+	if e.st.fr().regs[a.op].typ != ptrToStack {
+		return e.reject(CodeType, "%s expected pointer to an iterator on stack", argName(a.i))
+	}
+	kind, err := e.iterKindOf(a, m)
+	if err != nil {
+		return err
+	}
+	call := iterOf(m.k)
+	if call == iterNew {
+		return e.newIter(a, kind, m)
+	}
+	return e.knownIter(a, kind, call, m)
+}
+
+// cssTaskAllowed reports whether the program may walk the tasks of a control group, for which a lock is taken that programs may hold
+// elsewhere (check_css_task_iter_allowlist).
+func (e *env) cssTaskAllowed() bool {
+	switch e.prog.Type {
+	case ebpf.LSM:
+		return true
+	case ebpf.Tracing:
+		return e.prog.AttachType == ebpf.AttachTraceIter || e.sleepable()
+	}
+	return e.sleepable()
+}
+
+// iterSlots returns the slots that operand op points to, the one of the lowest address first, nil if the stack does not reach there yet
+// (iter_get_spi).
+func (e *env) iterSlots(op, n int) ([]*stackSlot, int, error) {
+	r := &e.st.fr().regs[op]
 	if !r.Var.IsConst() {
 		return nil, 0, e.reject(CodePointerMath, "iter has to be at a constant offset")
 	}
 	off := int(r.off) + int(int64(r.Var.Value))
-	if off%8 != 0 || off >= 0 {
+	if off%8 != 0 || off > 0 || off < 0 && -off/8 < n {
 		return nil, 0, e.reject(CodePointerMath, "cannot pass in iter at an offset=%d", off)
 	}
-	fr := e.st.frames[r.aux]
 	spi, _ := slotIndex(off)
-	if spi >= len(fr.stack) {
+	fr := e.st.frames[r.aux]
+	if off == 0 || spi >= len(fr.stack) { // what lies above the stack is found out by the first access
 		return nil, spi, nil
 	}
-	return &fr.stack[spi], spi, nil
+	slots := make([]*stackSlot, n)
+	for i := range slots {
+		slots[i] = &fr.stack[spi-i]
+	}
+	return slots, spi, nil
 }
 
 // isIter reports whether all bytes of the slot are an iterator's.
@@ -138,66 +176,98 @@ func (s *stackSlot) isIter() bool {
 	return true
 }
 
-// newIter makes the slot that r1 points to an iterator.
-func (e *env) newIter() error {
-	const message = "expected uninitialized iter_num as arg #0"
-	s, _, err := e.iterSlot()
-	if err != nil {
-		return e.why(err, message)
+// newIter makes the slots that an argument points to an iterator (mark_stack_slots_iter).
+func (e *env) newIter(a *kfuncArg, kind int32, m *kfuncMeta) error {
+	n := e.iterKinds[kind].slots
+	message := func() string {
+		return fmt.Sprintf("expected uninitialized iter_%s as arg #%d", e.iterKinds[kind].name, a.i)
 	}
-	if s != nil {
-		for _, t := range s.typ {
-			if t == slotIter {
-				return e.reject(CodeType, message)
-			}
+	slots, _, err := e.iterSlots(a.op, n)
+	if err != nil {
+		return e.why(err, "%s", message())
+	}
+	for _, s := range slots {
+		if slices.Contains(s.typ[:], slotIter) {
+			return e.reject(CodeType, "%s", message())
 		}
 	}
-	if err := e.checkMem(int(isa.R1), 0, 8, accessWrite, -1, false, false); err != nil {
-		return err
+	for i := range n {
+		if err := e.checkMem(a.op, 8*i, 8, accessWrite, -1, false, false); err != nil {
+			return err
+		}
 	}
-	s, spi, err := e.iterSlot()
-	if err != nil || s == nil {
-		return e.reject(CodeInternal, "verifier internal error: no slot for an iterator")
+	slots, spi, err := e.iterSlots(a.op, n)
+	if err != nil || slots == nil {
+		return e.reject(CodeInternal, "verifier internal error: no slots for an iterator")
 	}
-	s.typ = [8]uint8{slotIter, slotIter, slotIter, slotIter, slotIter, slotIter, slotIter, slotIter}
-	setPtr(&s.spilled, ptrToStack)
-	s.spilled.ref, s.spilled.aux = e.acquireRef(), iterActive
-	e.scratchedStack |= 1 << spi
+	ref := e.acquireRef()
+	for i, s := range slots {
+		s.typ = [8]uint8{slotIter, slotIter, slotIter, slotIter, slotIter, slotIter, slotIter, slotIter}
+		setPtr(&s.spilled, ptrToStack|e.iterTrust(m))
+		s.spilled.aux, s.spilled.rng = iterActive, kind
+		if i == 0 {
+			s.spilled.ref = ref
+		}
+		e.scratchedStack |= 1 << (spi - i)
+	}
 	return nil
 }
 
-// knownIter returns the slot of the iterator that r1 points to; destroying it gives its reference back.
-func (e *env) knownIter(call iterCall) (*stackSlot, error) {
-	const message = "expected an initialized iter_num as arg #0"
-	s, spi, err := e.iterSlot()
-	if err != nil {
-		return nil, e.why(err, message)
+// iterTrust is how long an iterator can be relied on: one whose kernel structures RCU protects, inside of the RCU section that it was
+// made in.
+func (e *env) iterTrust(m *kfuncMeta) regType {
+	switch {
+	case !m.flag(kernelkfunc.RCUProtected):
+		return 0
+	case e.inRCU():
+		return memRCU
 	}
-	if s == nil || !s.isIter() {
-		return nil, e.reject(CodeType, message)
-	}
-	frame := int(e.st.fr().regs[isa.R1].aux)
-	e.markRead(frame, spi)
-	if call != iterDestroy {
-		return s, nil
-	}
-	if !e.releaseRef(s.spilled.ref) {
-		return nil, e.reject(CodeInternal, "verifier internal error: an iterator without reference")
-	}
-	*s = stackSlot{}
-	e.st.frames[frame].written |= 1 << spi
-	e.scratchedStack |= 1 << spi
-	return nil, nil
+	return untrusted
 }
 
-// nextElement walks both outcomes of asking an iterator: an element is for later, the end for now.
+// knownIter checks the iterator that an argument points to (is_iter_reg_valid_init); destroying it gives its reference back.
+func (e *env) knownIter(a *kfuncArg, kind int32, call iterCall, m *kfuncMeta) error {
+	message := func() string {
+		return fmt.Sprintf("expected an initialized iter_%s as arg #%d", e.iterKinds[kind].name, a.i)
+	}
+	slots, spi, err := e.iterSlots(a.op, e.iterKinds[kind].slots)
+	if err != nil {
+		return e.why(err, "%s", message())
+	}
+	if slots == nil {
+		return e.reject(CodeType, "%s", message())
+	}
+	for i, s := range slots {
+		if s.spilled.typ&untrusted != 0 { // whatever is in the slot
+			return e.reject(CodeType, "expected an RCU CS when using %s", m.k.Name)
+		}
+		if !s.isIter() || s.spilled.rng != kind || (s.spilled.ref != 0) != (i == 0) {
+			return e.reject(CodeType, "%s", message())
+		}
+	}
+	frame := int(e.st.fr().regs[a.op].aux)
+	for i := range slots {
+		e.markRead(frame, spi-i)
+	}
+	m.iter, m.ref = slots[0], slots[0].spilled.ref
+	if call != iterDestroy {
+		return nil
+	}
+	if !e.releaseRef(m.ref) {
+		return e.reject(CodeInternal, "verifier internal error: an iterator without reference")
+	}
+	for i, s := range slots {
+		*s = stackSlot{}
+		e.st.frames[frame].written |= 1 << (spi - i)
+		e.scratchedStack |= 1 << (spi - i)
+	}
+	return nil
+}
+
+// nextElement walks both outcomes of asking an iterator: an element, which r0 points to, is for later, the end for now
+// (process_iter_next_call).
 func (e *env) nextElement(slot *stackSlot) error {
 	r0 := &e.st.fr().regs[isa.R0]
-	setPtr(r0, ptrToMem|rdonly|maybeNull)
-	r0.aux = 4 // int
-	r0.ref = slot.spilled.ref
-	e.idGen++
-	r0.id = e.idGen
 	if slot.spilled.aux == iterActive {
 		var before *state
 		if e.st.parent != nil {
@@ -247,7 +317,7 @@ func depthsDiffer(old, cur *state) bool {
 
 // iterSafe reports whether an iterator of old covers one of cur; its depth does not matter.
 func (e *env) iterSafe(old, cur *reg) bool {
-	return old.aux == cur.aux && e.idmap.same(old.ref, cur.ref)
+	return old.typ == cur.typ && old.aux == cur.aux && old.rng == cur.rng && e.idmap.same(old.ref, cur.ref)
 }
 
 // noIter rejects reads of an iterator's bytes in [lo, end) of a frame; op is the pointer, size the access.

@@ -23,12 +23,17 @@ type kfunc struct {
 	denied bool // programs of this kind cannot call it
 }
 
+// registered are the flags that a function which is not the kernel's can have.
+const registered = program.KfuncAcquire | program.KfuncRelease | program.KfuncRetNull | program.KfuncTrustedArgs | program.KfuncSleepable |
+	program.KfuncDestructive | program.KfuncRCU
+
 // resolveKfuncs fills in e.kfuncs.
 func (e *env) resolveKfuncs() error {
 	e.kfuncs = make([]kfunc, len(e.prog.Kfuncs))
 	for i := range e.kfuncs {
 		k := &e.kfuncs[i]
 		k.Kfunc = e.prog.Kfuncs[i]
+		k.Flags &= registered
 		if !k.Resolved || program.BuiltinKfunc(k.Name) {
 			e.resolveInKernel(k)
 		}
@@ -104,7 +109,7 @@ func (e *env) callableKfunc(k *kfunc) error {
 		return e.reject(CodeBTF, "kernel function %s has no prototype in BTF", k.Name)
 	case kfuncProto(&k.Kfunc) == nil:
 		return e.unsupported("kfunc %s without the types of the kernel", k.Name)
-	case k.kernel && unmodelled(k.Name) && !program.BuiltinKfunc(k.Name):
+	case k.kernel && unmodelled(k.Name):
 		return e.unsupported("kfunc %s", k.Name)
 	case k.Flags&program.KfuncSleepable != 0 && !e.sleepable():
 		return e.reject(CodeCall, "program must be sleepable to call sleepable kfunc %s", k.Name)

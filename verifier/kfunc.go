@@ -23,6 +23,8 @@ type kfuncMeta struct {
 	bufSize   uint64 // of the memory that the result points to
 	hasBuf    bool
 	bufRdonly bool
+	iter      *stackSlot // the iterator among the arguments
+	hasProg   bool       // the program itself is one of the arguments
 }
 
 func kfuncProto(k *program.Kfunc) *btf.FuncProto {
@@ -44,7 +46,7 @@ func (k *kfuncMeta) trustedArgs() bool {
 // unmodelled reports whether the call of a kernel's function does more to the state than is known here. Those that have been done are
 // not in this list; special has them all.
 func unmodelled(name string) bool {
-	for _, p := range []string{"bpf_iter_", "bpf_dynptr_", "bpf_obj_", "bpf_percpu_obj_", "bpf_list_", "bpf_rbtree_", "bpf_rcu_",
+	for _, p := range []string{"bpf_dynptr_", "bpf_obj_", "bpf_percpu_obj_", "bpf_list_", "bpf_rbtree_", "bpf_rcu_",
 		"bpf_preempt_", "bpf_local_irq_", "bpf_res_spin_", "bpf_wq_", "bpf_arena_", "bpf_refcount_"} {
 		if strings.HasPrefix(name, p) {
 			return true
@@ -70,8 +72,8 @@ func (e *env) checkKfuncCall(in isa.Insn) error {
 		return err
 	}
 	m := &kfuncMeta{k: k, proto: kfuncProto(&k.Kfunc)}
-	if call := iterKfunc(k.Name); call != iterNone {
-		return e.callIter(call, m)
+	if err := e.checkIterProto(k); err != nil {
+		return err
 	}
 	n := len(m.proto.Params)
 	if n > isa.MaxFuncArgs {
@@ -104,7 +106,10 @@ func (e *env) checkKfuncCall(in isa.Insn) error {
 	fr.dropRegs()
 	fr.dropStackArgs()
 	e.scratchedRegs |= 1<<isa.R0 | argRegs
-	return e.kfuncResult(m)
+	if err := e.kfuncResult(m); err != nil || iterOf(k) != iterNext {
+		return err
+	}
+	return e.nextElement(m.iter)
 }
 
 // checkKfuncArg checks argument i (from 0); skip says that it was a memory argument whose length, the next one, was
@@ -112,14 +117,14 @@ func (e *env) checkKfuncCall(in isa.Insn) error {
 func (e *env) checkKfuncArg(i int, m *kfuncMeta) (skip bool, err error) {
 	p := &m.proto.Params[i]
 	op := argOperand(i + 1)
-	if suffix(p, "__ign") {
+	switch {
+	case suffix(p, "__prog"):
+		return false, e.kfuncProg(op, m)
+	case suffix(p, "__ign"):
 		return false, nil
 	}
 	if op < firstSlot {
-		// what is not initialised says so as any read of it would
-		if _, err := e.readReg(isa.Reg(op)); err != nil {
-			return false, err
-		}
+		e.scratch(isa.Reg(op))
 	}
 	t := btf.UnderlyingType(p.Type)
 	if isIntOrEnum(t) {
@@ -172,123 +177,6 @@ func (e *env) kfuncConst(op int, m *kfuncMeta) error {
 	return e.markPrecise(op)
 }
 
-func (e *env) kfuncPointer(i, op int, p *btf.FuncParam, ptr *btf.Pointer, m *kfuncMeta) (bool, error) {
-	r := &e.st.fr().regs[op]
-	trustedArgs := m.trustedArgs() || m.flag(program.KfuncRCU)
-	nullable := suffix(p, "__nullable")
-	if trustedArgs && (r.isNull() || r.typ.mayBeNull()) && !nullable {
-		return false, e.reject(CodeNull, "Possibly NULL pointer passed to trusted %s", trustedName(i))
-	}
-	if r.ref != 0 {
-		if m.flag(program.KfuncRelease) && m.ref != 0 {
-			return false, e.reject(CodeInternal, "verifier internal error: more than one arg with ref_obj_id %s %d %d", operandName(op), r.ref, m.ref)
-		}
-		m.ref = r.ref
-		if m.flag(program.KfuncRelease) {
-			m.releaseOp = op
-		}
-	}
-	if s := unsupportedSuffix(p); s != "" {
-		return false, e.kfuncKind(op, m, s)
-	}
-	target := btf.UnderlyingType(ptr.Target)
-	if s, ok := target.(*btf.Struct); ok && kernelStructs[s.Name] {
-		return false, e.unsupported("kfunc %s: arguments of type struct %s", m.k.Name, s.Name)
-	}
-	if _, ok := target.(*btf.FuncProto); ok {
-		return false, e.unsupported("kfunc %s: callback arguments", m.k.Name)
-	}
-	// With a length behind it, a pointer is to memory of that length, whatever its type. The kernel checks the type alone
-	// of contexts and structures and leaves the length to the kfunc; a Go function has a slice of it.
-	sized := m.sizeOf(i) != nil
-	isCtx := e.isCtxType(ptr) && !sized
-	switch {
-	case isCtx:
-	case nullable && r.isNull():
-		return false, e.markPrecise(op)
-	case r.typ.base() == ptrToBTF && !sized:
-		return false, e.kfuncStruct(i, op, target, m)
-	}
-	if err := e.argOffset(op, m.flag(program.KfuncRelease) && r.ref != 0); err != nil {
-		return false, err
-	}
-	if isCtx {
-		if r.typ != ptrToCtx {
-			return false, e.reject(CodeType, "%s expected pointer to ctx, but got %s", argName(i), r.typ)
-		}
-		return false, nil
-	}
-	return e.kfuncMem(i, op, target, m)
-}
-
-// trustedName is how messages about trusted arguments count: from 0 in registers, as 6.18 does.
-func trustedName(i int) string {
-	if i < isa.MaxRegArgs {
-		return "arg" + itoa(i)
-	}
-	return operandName(argOperand(i + 1))
-}
-
-// kernelStructs are argument types with rules of their own, which come with their runtimes.
-var kernelStructs = map[string]bool{"bpf_dynptr": true, "bpf_list_head": true, "bpf_list_node": true, "bpf_rb_root": true,
-	"bpf_rb_node": true, "bpf_wq": true, "bpf_timer": true, "bpf_res_spin_lock": true, "bpf_task_work": true, "bpf_map": true,
-	"bpf_prog_aux": true}
-
-// unsupportedSuffix returns the suffix of a parameter whose kind this verifier does not know, "" if it knows it.
-func unsupportedSuffix(p *btf.FuncParam) string {
-	for _, s := range []string{"__alloc", "__refcounted_kptr", "__str", "__map", "__uninit", "__iter", "__irq_flag", "__prog",
-		"__const_map", "__arena"} {
-		if suffix(p, s) {
-			return s
-		}
-	}
-	return ""
-}
-
-// kfuncKind refuses an argument kind that is not known yet; two of them can never be stack arguments.
-func (e *env) kfuncKind(op int, m *kfuncMeta, s string) error {
-	if op >= firstSlot {
-		switch s {
-		case "__prog":
-			return e.reject(CodeStackArgs, "%s prog->aux cannot be a stack argument", operandName(op))
-		case "__arena":
-			return e.reject(CodeStackArgs, "%s arena pointer cannot be a stack argument", operandName(op))
-		}
-	}
-	return e.unsupported("kfunc %s: arguments with suffix %s", m.k.Name, s)
-}
-
-// kfuncStruct checks a pointer to a BTF structure against the parameter's type.
-func (e *env) kfuncStruct(i, op int, target btf.Type, m *kfuncMeta) error {
-	r := &e.st.fr().regs[op]
-	want, ok := target.(*btf.Struct)
-	if !ok {
-		return e.reject(CodeType, "kernel function %s args#%d pointer type %s %s is not supported", m.k.Name, i, kindName(target), target.TypeName())
-	}
-	if r.typ&untrusted != 0 {
-		return e.reject(CodeType, "%s must be referenced or trusted", operandName(op))
-	}
-	switch valid := isTrusted(r); {
-	case !valid && m.flag(program.KfuncRCU):
-		return e.reject(CodeType, "%s must be a rcu pointer", operandName(op))
-	case !valid && m.trustedArgs():
-		return e.reject(CodeType, "%s must be referenced or trusted", operandName(op))
-	case r.typ.mayBeNull():
-		return e.reject(CodeNull, "%s is %s expected %s or socket", argName(i), r.typ, r.typ&(baseMask|trusted))
-	}
-	release := m.flag(program.KfuncRelease) && r.ref != 0
-	if err := e.argOffset(op, release); err != nil {
-		return err
-	}
-	have := e.types[r.aux]
-	if ok, why := typesMatch(have, int(r.off), want, release || nocastAlias(have, want), e.isKernelType(r.aux)); !ok {
-		e.logMismatch(why)
-		return e.reject(CodeType, "kernel function %s args#%d expected pointer to STRUCT %s but %s has a pointer to %s %s",
-			m.k.Name, i, want.Name, operandName(op), kindName(have), have.TypeName())
-	}
-	return nil
-}
-
 // nocastAlias reports whether one of two structures is the other before it is complete, so that neither can stand for the other
 // although they are alike (btf_type_ids_nocast_alias).
 func nocastAlias(a, b btf.Type) bool {
@@ -299,59 +187,6 @@ func nocastAlias(a, b btf.Type) bool {
 
 func sameStruct(a, b *btf.Struct) bool {
 	return a == b || a.Name != "" && a.Name == b.Name && a.Size == b.Size
-}
-
-// sizeOf returns the parameter behind parameter i if it is the length of the memory there, else nil.
-func (m *kfuncMeta) sizeOf(i int) *btf.FuncParam {
-	if i+1 >= len(m.proto.Params) {
-		return nil
-	}
-	p := &m.proto.Params[i+1]
-	if isIntOrEnum(btf.UnderlyingType(p.Type)) && (suffix(p, "__sz") || suffix(p, "__szk")) {
-		return p
-	}
-	return nil
-}
-
-// kfuncMem checks a pointer to plain memory: of the parameter's own size, or of the length in the next argument.
-func (e *env) kfuncMem(i, op int, target btf.Type, m *kfuncMeta) (bool, error) {
-	next := m.sizeOf(i)
-	_, void := target.(*btf.Void)
-	if !scalarOnly(target) && !(next != nil && void) {
-		or := ""
-		if next != nil {
-			or = "void, "
-		}
-		return false, e.reject(CodeType, "%s pointer type %s %s must point to %sscalar, or struct with scalar", argName(i), kindName(target), target.TypeName(), or)
-	}
-	if next == nil {
-		size, err := btf.Sizeof(target)
-		if err != nil || size < 0 {
-			return false, e.reject(CodeBTF, "%s reference type('%s %s') size cannot be determined: -22", argName(i), kindName(target), target.TypeName())
-		}
-		return false, e.checkMemArg(op, size)
-	}
-	sizeOp := argOperand(i + 2)
-	if sizeOp < firstSlot {
-		if _, err := e.readReg(isa.Reg(sizeOp)); err != nil {
-			return false, err
-		}
-	}
-	size := &e.st.fr().regs[sizeOp]
-	if size.typ != scalarValue {
-		return false, e.reject(CodeType, "%s is not a scalar", operandName(sizeOp))
-	}
-	if r := &e.st.fr().regs[op]; !r.isNull() || !suffix(&m.proto.Params[i], "__opt") {
-		if err := e.memPair(op, sizeOp); err != nil {
-			return false, e.why(err, "%s %s memory, len pair leads to invalid memory access", argName(i), argName(i+1))
-		}
-	} else if err := e.markPrecise(op); err != nil {
-		return false, err
-	}
-	if suffix(next, "__szk") {
-		return true, e.kfuncConst(sizeOp, m)
-	}
-	return true, nil
 }
 
 // memPair checks memory in one operand with its length in another, for reading and writing
@@ -465,7 +300,7 @@ func (e *env) kfuncPointerResult(r0 *reg, ptr *btf.Pointer, m *kfuncMeta) error 
 		}
 		setPtr(r0, ptrToMem)
 	case *btf.Struct:
-		setPtr(r0, ptrToBTF)
+		setPtr(r0, ptrToBTF|e.resultTrust(m))
 		r0.aux = e.intern(x)
 	default:
 		setPtr(r0, ptrToMem)
@@ -487,6 +322,17 @@ func (e *env) kfuncPointerResult(r0 *reg, ptr *btf.Pointer, m *kfuncMeta) error 
 		}
 	}
 	return nil
+}
+
+// resultTrust is how far a structure that a kfunc hands out can be relied on: what an iterator gives as far as the iterator.
+func (e *env) resultTrust(m *kfuncMeta) regType {
+	switch {
+	case iterOf(m.k) != iterNext:
+		return 0
+	case m.iter.spilled.typ&memRCU != 0:
+		return memRCU
+	}
+	return trusted
 }
 
 // kfuncBuffer gives the result its size: that of the *_buf_size argument, or of the type, which is then read-only.

@@ -211,9 +211,12 @@ func (e *env) appendSlot(b []byte, fr *frame, i int) []byte {
 	if !valid {
 		return b
 	}
-	if s.typ[0] == slotIter && s.spilled.ref != 0 {
+	if s.typ[0] == slotIter {
+		if s.spilled.ref == 0 {
+			return b // the first slot speaks for all of them
+		}
 		name := map[int32]string{iterActive: "active", iterDrained: "drained"}[s.spilled.aux]
-		return fmt.Appendf(b, " fp%d=iter_num(ref_id=%d,state=%s,depth=%d)", -8*(i+1), s.spilled.ref, name, s.spilled.off)
+		return fmt.Appendf(b, " fp%d=iter_%s(ref_id=%d,state=%s,depth=%d)", -8*(i+1), e.iterKinds[s.spilled.rng].name, s.spilled.ref, name, s.spilled.off)
 	}
 	b = fmt.Appendf(b, " fp%d=", -8*(i+1))
 	if !s.isSpill() {

@@ -27,6 +27,9 @@ var (
 	internals = regexp.MustCompile(`^(\(\S*\) (frame|live stack)|SCC |stack use/def)`)
 )
 
+// kfuncID is the number by which the kernel names one of its functions.
+var kfuncID = regexp.MustCompile(`(\(85\) call [a-zA-Z_]\w*#)\d+`)
+
 // logLines returns the lines of a log that must be equal: all but the time, with the addresses of maps left out and
 // the columns of comments closed up.
 func logLines(log string) []string {
@@ -48,6 +51,7 @@ func logLines(log string) []string {
 			}
 		}
 		dropped = false
+		line = kfuncID.ReplaceAllString(line, "$1")
 		if strings.Contains(line, "(18)") {
 			line = mapAddress.ReplaceAllString(line, "${1}N")
 		}
