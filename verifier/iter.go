@@ -151,7 +151,7 @@ func (e *env) iterSlots(op, n int) ([]*stackSlot, int, error) {
 		return nil, 0, e.reject(CodePointerMath, "iter has to be at a constant offset")
 	}
 	off := int(r.off) + int(int64(r.Var.Value))
-	if off%8 != 0 || off > 0 || off < 0 && -off/8 < n {
+	if off%8 != 0 || off > 0 || max(-off/8, 1) < n {
 		return nil, 0, e.reject(CodePointerMath, "cannot pass in iter at an offset=%d", off)
 	}
 	spi, _ := slotIndex(off)
