@@ -148,7 +148,7 @@ func (e *env) followed(ptr *reg, w *walked) regType {
 // inRCU reports whether what RCU protects cannot go away here: programs that may not sleep are inside of a section from start to end
 // (in_rcu_cs).
 func (e *env) inRCU() bool {
-	return !e.sleepable()
+	return e.st.rcu > 0 || !e.sleepable()
 }
 
 // sleepable reports whether the code that is walked may sleep (in_sleepable).

@@ -119,6 +119,7 @@ type funcInfo struct {
 	iterates   bool
 	callback   bool
 	changesPkt bool
+	mightSleep bool
 	calls      []int
 }
 

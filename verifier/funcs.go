@@ -4,6 +4,7 @@ import (
 	"github.com/cilium/ebpf/btf"
 
 	"github.com/skep-bpf/skep/internal/isa"
+	"github.com/skep-bpf/skep/internal/kernelkfunc"
 	"github.com/skep-bpf/skep/internal/progtype"
 	"github.com/skep-bpf/skep/internal/scalar"
 )
@@ -272,6 +273,10 @@ func (e *env) matchEach(f int) error {
 // callGlobal accepts the call of a global function by its signature.
 func (e *env) callGlobal(f int, err error) error {
 	fn, info := &e.prog.Funcs[f], &e.funcs[f]
+	if info.mightSleep && !e.mayCallSleeping() {
+		return e.reject(CodeCall, "global functions that may sleep are not allowed in non-sleepable context,\n"+
+			"i.e., in a RCU/IRQ/preempt-disabled section, or in\na non-sleepable BPF program context")
+	}
 	if err != nil {
 		return e.why(err, "Caller passes invalid args into func#%d ('%s')", f, fn.Name)
 	}
@@ -332,7 +337,7 @@ func (e *env) dropPackets() {
 
 // checkMain walks the program from its entry.
 func (e *env) checkMain() error {
-	e.findPacketChanges()
+	e.findEffects()
 	return e.check(0, func(fr *frame) error {
 		e.readMainArgs()
 		setPtr(&fr.regs[isa.R1], ptrToCtx)
@@ -409,29 +414,47 @@ func (e *env) entryArg(r *reg, a argInfo) {
 	}
 }
 
-// findPacketChanges finds the functions in which the packet can move, directly or in what they call.
-func (e *env) findPacketChanges() {
+// findEffects finds the functions in which the packet can move, and those that can sleep, directly or in what they call.
+func (e *env) findEffects() {
 	for f := range e.funcs {
-		fn := &e.prog.Funcs[f]
+		fn, info := &e.prog.Funcs[f], &e.funcs[f]
 		for i := fn.Start; i < fn.End; i++ {
-			in := e.prog.Insns[i]
-			if in.IsHelperCall() {
-				if h := e.helper(in.Imm); in.Imm == fnTailCall || h != nil && h.ChangesPacket {
-					e.funcs[f].changesPkt = true
-				}
-			}
+			pkt, sleeps := e.effects(e.prog.Insns[i])
+			info.changesPkt, info.mightSleep = info.changesPkt || pkt, info.mightSleep || sleeps
 		}
 	}
 	for changed := true; changed; {
 		changed = false
 		for f := range e.funcs {
-			for _, c := range e.funcs[f].calls {
-				if e.funcs[c].changesPkt && !e.funcs[f].changesPkt {
-					e.funcs[f].changesPkt, changed = true, true
+			info := &e.funcs[f]
+			for _, c := range info.calls {
+				callee := &e.funcs[c]
+				if callee.changesPkt && !info.changesPkt || callee.mightSleep && !info.mightSleep {
+					info.changesPkt, info.mightSleep = info.changesPkt || callee.changesPkt, info.mightSleep || callee.mightSleep
+					changed = true
 				}
 			}
 		}
 	}
+}
+
+// effects reports whether an instruction can move the packet, and whether it can sleep (mark_subprog_changes_pkt_data,
+// mark_subprog_might_sleep).
+func (e *env) effects(in isa.Insn) (pkt, sleeps bool) {
+	if k := e.kfuncOf(in); k != nil {
+		return changesPacket(k), k.Flags&kernelkfunc.Sleepable != 0
+	}
+	if !in.IsHelperCall() {
+		return false, false
+	}
+	h := e.helper(in.Imm)
+	if h == nil {
+		return in.Imm == fnTailCall, false
+	}
+	if own := h.In(e.prog.Type, e.prog.AttachType); own != nil {
+		sleeps = own.MightSleep
+	}
+	return in.Imm == fnTailCall || h.ChangesPacket, sleeps
 }
 
 // checkReturn checks what the main function returns, or a global function that was walked on its own

@@ -108,12 +108,12 @@ func (e *env) callable(id int32) (*HelperProto, error) {
 		return nil, e.reject(CodeCall, "program of this type cannot use helper %s#%d", name, id)
 	case h.GPLOnly && !gplCompatible(e.prog.License):
 		return nil, e.reject(CodeCall, "cannot call GPL-restricted function from non-GPL compatible program")
-	case h.MightSleep && e.prog.Flags&flagSleepable == 0:
+	case h.MightSleep && !e.sleepable():
 		return nil, e.reject(CodeCall, "helper call might sleep in a non-sleepable prog")
 	case h.Missing != "":
 		return nil, e.unsupported("helper %s#%d: %s", name, id, h.Missing)
 	}
-	return h, nil
+	return h, e.helperSections(h)
 }
 
 // tailCall walks both outcomes of a tail call in a function below the main one: the failed one waits; where it succeeds,

@@ -2,7 +2,6 @@ package verifier
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 
 	"github.com/cilium/ebpf"
@@ -143,51 +142,18 @@ func (e *env) cssTaskAllowed() bool {
 	return e.sleepable()
 }
 
-// iterSlots returns the slots that operand op points to, the one of the lowest address first, nil if the stack does not reach there yet
-// (iter_get_spi).
-func (e *env) iterSlots(op, n int) ([]*stackSlot, int, error) {
-	r := &e.st.fr().regs[op]
-	if !r.Var.IsConst() {
-		return nil, 0, e.reject(CodePointerMath, "iter has to be at a constant offset")
-	}
-	off := int(r.off) + int(int64(r.Var.Value))
-	if off%8 != 0 || off > 0 || max(-off/8, 1) < n {
-		return nil, 0, e.reject(CodePointerMath, "cannot pass in iter at an offset=%d", off)
-	}
-	spi, _ := slotIndex(off)
-	fr := e.st.frames[r.aux]
-	if off == 0 || spi >= len(fr.stack) { // what lies above the stack is found out by the first access
-		return nil, spi, nil
-	}
-	slots := make([]*stackSlot, n)
-	for i := range slots {
-		slots[i] = &fr.stack[spi-i]
-	}
-	return slots, spi, nil
-}
-
-// isIter reports whether all bytes of the slot are an iterator's.
-func (s *stackSlot) isIter() bool {
-	for _, t := range s.typ {
-		if t != slotIter {
-			return false
-		}
-	}
-	return true
-}
-
 // newIter makes the slots that an argument points to an iterator (mark_stack_slots_iter).
 func (e *env) newIter(a *kfuncArg, kind int32, m *kfuncMeta) error {
 	n := e.iterKinds[kind].slots
 	message := func() string {
 		return fmt.Sprintf("expected uninitialized iter_%s as arg #%d", e.iterKinds[kind].name, a.i)
 	}
-	slots, _, err := e.iterSlots(a.op, n)
+	slots, _, err := e.objectSlots(a.op, n, "iter")
 	if err != nil {
 		return e.why(err, "%s", message())
 	}
 	for _, s := range slots {
-		if slices.Contains(s.typ[:], slotIter) {
+		if s.holds(slotIter) {
 			return e.reject(CodeType, "%s", message())
 		}
 	}
@@ -196,13 +162,13 @@ func (e *env) newIter(a *kfuncArg, kind int32, m *kfuncMeta) error {
 			return err
 		}
 	}
-	slots, spi, err := e.iterSlots(a.op, n)
+	slots, spi, err := e.objectSlots(a.op, n, "iter")
 	if err != nil || slots == nil {
 		return e.reject(CodeInternal, "verifier internal error: no slots for an iterator")
 	}
 	ref := e.acquireRef()
 	for i, s := range slots {
-		s.typ = [8]uint8{slotIter, slotIter, slotIter, slotIter, slotIter, slotIter, slotIter, slotIter}
+		s.fill(slotIter)
 		setPtr(&s.spilled, ptrToStack|e.iterTrust(m))
 		s.spilled.aux, s.spilled.rng = iterActive, kind
 		if i == 0 {
@@ -230,7 +196,7 @@ func (e *env) knownIter(a *kfuncArg, kind int32, call iterCall, m *kfuncMeta) er
 	message := func() string {
 		return fmt.Sprintf("expected an initialized iter_%s as arg #%d", e.iterKinds[kind].name, a.i)
 	}
-	slots, spi, err := e.iterSlots(a.op, e.iterKinds[kind].slots)
+	slots, spi, err := e.objectSlots(a.op, e.iterKinds[kind].slots, "iter")
 	if err != nil {
 		return e.why(err, "%s", message())
 	}
@@ -241,7 +207,7 @@ func (e *env) knownIter(a *kfuncArg, kind int32, call iterCall, m *kfuncMeta) er
 		if s.spilled.typ&untrusted != 0 { // whatever is in the slot
 			return e.reject(CodeType, "expected an RCU CS when using %s", m.k.Name)
 		}
-		if !s.isIter() || s.spilled.rng != kind || (s.spilled.ref != 0) != (i == 0) {
+		if !s.isWhole(slotIter) || s.spilled.rng != kind || (s.spilled.ref != 0) != (i == 0) {
 			return e.reject(CodeType, "%s", message())
 		}
 	}
@@ -299,7 +265,7 @@ func (e *env) nextIsActive(st *state) bool {
 	}
 	spi, _ := slotIndex(off)
 	fr := st.frames[r.aux]
-	return spi < len(fr.stack) && fr.stack[spi].isIter() && fr.stack[spi].spilled.aux == iterActive
+	return spi < len(fr.stack) && fr.stack[spi].isWhole(slotIter) && fr.stack[spi].spilled.aux == iterActive
 }
 
 // depthsDiffer reports whether an active iterator of old is in another round in cur (iter_active_depths_differ).
@@ -318,14 +284,4 @@ func depthsDiffer(old, cur *state) bool {
 // iterSafe reports whether an iterator of old covers one of cur; its depth does not matter.
 func (e *env) iterSafe(old, cur *reg) bool {
 	return old.typ == cur.typ && old.aux == cur.aux && old.rng == cur.rng && e.idmap.same(old.ref, cur.ref)
-}
-
-// noIter rejects reads of an iterator's bytes in [lo, end) of a frame; op is the pointer, size the access.
-func (e *env) noIter(fr *frame, lo, end int, reject func(off, i int) error) error {
-	for o := lo; o < end; o++ {
-		if spi, i := slotIndex(o); spi < len(fr.stack) && fr.stack[spi].typ[i] == slotIter {
-			return reject(lo, o-lo)
-		}
-	}
-	return nil
 }

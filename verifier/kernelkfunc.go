@@ -117,6 +117,9 @@ func (e *env) callableKfunc(k *kfunc) error {
 	return nil
 }
 
+// changesPacket reports whether a call of k moves the packet (is_kfunc_pkt_changing).
+func changesPacket(k *kfunc) bool { return k.kernel && k.Name == "bpf_xdp_pull_data" }
+
 // special reports whether a name is that of a function of the kernel whose call does more to the state than prototype and flags say
 // (special_kfunc_list). Registered under such a name, a function would be taken for what it is not.
 func special(name string) bool {

@@ -46,8 +46,8 @@ func (k *kfuncMeta) trustedArgs() bool {
 // unmodelled reports whether the call of a kernel's function does more to the state than is known here. Those that have been done are
 // not in this list; special has them all.
 func unmodelled(name string) bool {
-	for _, p := range []string{"bpf_dynptr_", "bpf_obj_", "bpf_percpu_obj_", "bpf_list_", "bpf_rbtree_", "bpf_rcu_",
-		"bpf_preempt_", "bpf_local_irq_", "bpf_res_spin_", "bpf_wq_", "bpf_arena_", "bpf_refcount_"} {
+	for _, p := range []string{"bpf_dynptr_", "bpf_obj_", "bpf_percpu_obj_", "bpf_list_", "bpf_rbtree_",
+		"bpf_res_spin_", "bpf_wq_", "bpf_arena_", "bpf_refcount_"} {
 		if strings.HasPrefix(name, p) {
 			return true
 		}
@@ -94,6 +94,9 @@ func (e *env) checkKfuncCall(in isa.Insn) error {
 			i++
 		}
 	}
+	if err := e.kfuncSections(m); err != nil {
+		return err
+	}
 	if m.flag(program.KfuncRelease) {
 		if m.releaseOp == 0 {
 			return e.reject(CodeReference, "release kernel function %s expects refcounted PTR_TO_BTF_ID", k.Name)
@@ -106,6 +109,9 @@ func (e *env) checkKfuncCall(in isa.Insn) error {
 	fr.dropRegs()
 	fr.dropStackArgs()
 	e.scratchedRegs |= 1<<isa.R0 | argRegs
+	if changesPacket(k) {
+		e.dropPackets()
+	}
 	if err := e.kfuncResult(m); err != nil || iterOf(k) != iterNext {
 		return err
 	}

@@ -24,6 +24,7 @@ const (
 	kfuncConstStr
 	kfuncCallback
 	kfuncIter
+	kfuncIRQFlag
 	kfuncUnknown // a kind that this verifier does not know
 )
 
@@ -111,6 +112,8 @@ func (e *env) kfuncArgKind(a *kfuncArg, m *kfuncMeta) (kfuncArgKind, error) {
 		return kfuncConstStr, nil
 	case suffix(a.p, "__map"):
 		return kfuncMap, nil
+	case suffix(a.p, "__irq_flag"):
+		return kfuncIRQFlag, nil
 	case unknownSuffix(a.p) != "", s != nil && (unknownStructs[s.Name] || !m.k.kernel && kernelOnly[s.Name]):
 		return kfuncUnknown, nil
 	case !ours && (r.typ.base() == ptrToBTF || m.k.kernel && e.kernelStructOf(r.typ) != ""):
@@ -166,7 +169,7 @@ var kernelOnly = map[string]bool{"bpf_map": true, "bpf_prog_aux": true}
 
 // unknownSuffix returns the suffix of a parameter whose kind this verifier does not know, "" if it knows it.
 func unknownSuffix(p *btf.FuncParam) string {
-	for _, s := range []string{"__alloc", "__irq_flag", "__refcounted_kptr", "__uninit", "__const_map", "__arena"} {
+	for _, s := range []string{"__alloc", "__refcounted_kptr", "__uninit", "__const_map", "__arena"} {
 		if suffix(p, s) {
 			return s
 		}
@@ -261,6 +264,8 @@ func (e *env) useKfuncPointer(a *kfuncArg, m *kfuncMeta) (skip bool, err error) 
 		return false, e.kfuncMapArg(a, m)
 	case kfuncIter:
 		return false, e.kfuncIterArg(a, m)
+	case kfuncIRQFlag:
+		return false, e.kfuncIRQ(a, m)
 	case kfuncConstStr:
 		if r.typ != ptrToMapValue {
 			return false, e.reject(CodeType, "%s doesn't point to a const string", argName(a.i))

@@ -345,9 +345,12 @@ func (e *env) statesEqual(old, cur *state, level exactness) bool {
 	}
 	e.idmap.reset(e.idGen)
 	for i := range old.refs {
-		if !e.idmap.same(old.refs[i].id, cur.refs[i].id) {
+		if old.refs[i].kind != cur.refs[i].kind || !e.idmap.same(old.refs[i].id, cur.refs[i].id) {
 			return false
 		}
+	}
+	if !e.sameSections(old, cur) {
+		return false
 	}
 	for f := 0; f <= old.cur; f++ {
 		if !e.framesEqual(old, old.frames[f], cur.frames[f], f, level) {
@@ -477,6 +480,8 @@ func (e *env) slotSafe(o, c *stackSlot, level exactness) bool {
 		return e.regSafe(&o.spilled, &c.spilled, level)
 	case o.typ[7] == slotIter:
 		return e.iterSafe(&o.spilled, &c.spilled)
+	case o.typ[7] == slotIRQ:
+		return e.idmap.same(o.spilled.ref, c.spilled.ref)
 	}
 	return true
 }

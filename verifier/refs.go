@@ -42,10 +42,13 @@ func (e *env) checkLeaks() error {
 	return e.heldRefs("BPF_EXIT instruction in main prog")
 }
 
-// heldRefs rejects if any reference is held where what would lose it.
+// heldRefs rejects if any reference is held, or a section is open, where what would lose it (check_resource_leak).
 func (e *env) heldRefs(what string) error {
 	var err error
 	for _, r := range e.st.refs {
+		if r.kind != refObject {
+			continue
+		}
 		if err == nil {
 			err = e.reject(CodeReference, "Unreleased reference id=%d alloc_insn=%d", r.id, r.insn)
 		} else {
@@ -53,7 +56,7 @@ func (e *env) heldRefs(what string) error {
 		}
 	}
 	if err != nil {
-		err = e.why(err, "%s would lead to reference leak", what)
+		return e.why(err, "%s would lead to reference leak", what)
 	}
-	return err
+	return e.openSections(what)
 }

@@ -51,11 +51,11 @@ func (e *env) stackBounds(op, off, size int, kind accessKind) (fr *frame, lo, hi
 // slotIndex returns the slot and the byte in it that holds the byte at off (< 0) from the frame pointer.
 func slotIndex(off int) (spi, i int) { return (-off - 1) / 8, (-off - 1) % 8 }
 
-// scrub turns the bytes of a spill or of an iterator into unknown ones (scrub_spilled_slot, scrub_special_slot).
+// scrub turns the bytes of a spill or of an object into unknown ones (scrub_spilled_slot, scrub_special_slot).
 func (s *stackSlot) scrub() {
 	s.spilled.setNotInit()
 	for i := range s.typ {
-		if s.typ[i] == slotSpill || s.typ[i] == slotIter {
+		if s.typ[i] == slotSpill || isObject(s.typ[i]) {
 			s.typ[i] = slotMisc
 		}
 	}
@@ -197,7 +197,7 @@ func (e *env) readStack(op, off, size, dst int) error {
 	if err != nil {
 		return err
 	}
-	if err := e.noIter(fr, lo, hi+size, func(_, i int) error {
+	if err := e.noObject(fr, lo, hi+size, func(_, i int) error {
 		return e.reject(CodeUninit, "invalid read from stack %s var_off %s+%d size %d", operandName(op), r.Var, i, size)
 	}); err != nil {
 		return err
@@ -233,7 +233,7 @@ func (e *env) readStackFixed(fr *frame, off, size, dst int) error {
 	e.scratchedStack |= 1 << spi
 	e.markRead(int(fr.no), spi)
 	if !s.isSpill() {
-		if err := e.noIter(fr, off, off+size, func(off, i int) error {
+		if err := e.noObject(fr, off, off+size, func(off, i int) error {
 			return e.reject(CodeUninit, "invalid read from stack off %d+%d size %d", off, i, size)
 		}); err != nil {
 			return err
@@ -306,7 +306,7 @@ func (e *env) helperStack(op, off, size int, kind accessKind, zeroOK, raw bool) 
 	if raw && lo == hi {
 		return nil
 	}
-	if err := e.noIter(fr, lo, hi+size, func(off, i int) error {
+	if err := e.noObject(fr, lo, hi+size, func(off, i int) error {
 		return e.reject(CodeUninit, "invalid read from stack %s off %d+%d size %d", operandName(op), off, i, size)
 	}); err != nil {
 		return err

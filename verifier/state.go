@@ -62,9 +62,10 @@ const (
 	slotMisc
 	slotZero
 	slotIter // an iterator, see iter.go
+	slotIRQ  // the flag of a section without interrupts, see sections.go
 )
 
-const slotChars = "?rm0i"
+const slotChars = "?rm0if"
 
 // stackSlot is eight bytes of a frame's stack.
 type stackSlot struct {
@@ -102,10 +103,19 @@ type frame struct {
 	rounds   int32
 }
 
-// ref is an acquired reference.
+// refKind says what an entry of the list of references is.
+type refKind uint8
+
+const (
+	refObject refKind = iota
+	refIRQ            // a section without interrupts
+)
+
+// refState is what the program holds: a reference to an object, or a section without interrupts.
 type refState struct {
 	id   uint32
 	insn int32
+	kind refKind
 }
 
 // histEntry is one step of the way from the last checkpoint that cannot be retraced by counting down: a jump's target,
@@ -129,7 +139,8 @@ type state struct {
 	frames [isa.MaxFrames]*frame
 	cur    int // innermost frame
 	refs   []refState
-	hist   []histEntry // since the checkpoint that is its parent
+	sections
+	hist []histEntry // since the checkpoint that is its parent
 
 	parent       *state
 	branches     int  // paths that start here and are not finished
