@@ -6,6 +6,7 @@ import (
 	"github.com/cilium/ebpf/btf"
 
 	"github.com/skep-bpf/skep/internal/isa"
+	"github.com/skep-bpf/skep/internal/kernelkfunc"
 	"github.com/skep-bpf/skep/internal/program"
 )
 
@@ -333,6 +334,8 @@ func (e *env) kfuncPointerResult(r0 *reg, ptr *btf.Pointer, m *kfuncMeta) error 
 // resultTrust is how far a structure that a kfunc hands out can be relied on: what an iterator gives as far as the iterator.
 func (e *env) resultTrust(m *kfuncMeta) regType {
 	switch {
+	case iterOf(m.k) != iterNext && m.flag(kernelkfunc.RCUProtected):
+		return memRCU
 	case iterOf(m.k) != iterNext:
 		return 0
 	case m.iter.spilled.typ&memRCU != 0:

@@ -58,6 +58,8 @@ func (e *env) kfuncSections(m *kfuncMeta) error {
 		return e.reject(CodeCall, "kernel func %s is sleepable within non-preemptible region", m.k.Name)
 	case sleeps && s.irq != 0:
 		return e.reject(CodeCall, "kernel func %s is sleepable within IRQ-disabled region", m.k.Name)
+	case m.flag(kernelkfunc.RCUProtected) && !e.inRCU():
+		return e.reject(CodeCall, "kernel func %s requires RCU critical section protection", m.k.Name)
 	}
 	return nil
 }
