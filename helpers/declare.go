@@ -1,6 +1,7 @@
 package helpers
 
 import (
+	"maps"
 	"slices"
 
 	"github.com/cilium/ebpf"
@@ -38,12 +39,31 @@ func returnsLength(p proto) proto { p.RetLength = true; return p }
 
 func returns(k verifier.RetKind, p proto) proto { p.Ret = k; return p }
 
+// gives is returns for a structure of the kernel.
+func gives(k verifier.RetKind, name string, p proto) proto { p.Ret, p.RetType = k, name; return p }
+
 // variants gives some program types other prototypes of the same number.
 func variants(p proto, vs ...proto) proto { p.Variants = vs; return p }
 
 // attached limits a program type to some of its attach types.
 func attached(p proto, t ebpf.ProgramType, at ...ebpf.AttachType) proto {
-	p.Attach = map[ebpf.ProgramType][]ebpf.AttachType{t: at}
+	attach := maps.Clone(p.Attach)
+	if attach == nil {
+		attach = map[ebpf.ProgramType][]ebpf.AttachType{}
+	}
+	attach[t] = at
+	p.Attach = attach
+	return p
+}
+
+// onlyTargets limits a program type to some of what it can attach to, notTargets takes some away.
+func onlyTargets(p proto, t ebpf.ProgramType, targets ...string) proto {
+	p.Targets = map[ebpf.ProgramType][]string{t: targets}
+	return p
+}
+
+func notTargets(p proto, t ebpf.ProgramType, targets ...string) proto {
+	p.NotTargets = map[ebpf.ProgramType][]string{t: targets}
 	return p
 }
 
@@ -73,7 +93,19 @@ var (
 	aSock       = arg(verifier.ArgSockPtr)    // any socket, also by BTF
 	aSockCommon = arg(verifier.ArgSockCommon) // any socket of a context or a lookup
 	aReserved   = arg(verifier.ArgRingBufMem)
+	aTask       = aStruct("task_struct")
+	aSeqFile    = aStruct("seq_file")
+	aWord       = verifier.HelperArg{Kind: verifier.ArgFixedUninitMem, Size: 8, Align: true}
 )
+
+// aStruct is a structure of the kernel, aStructNull one or NULL.
+func aStruct(name string) verifier.HelperArg {
+	return verifier.HelperArg{Kind: verifier.ArgStruct, Struct: name}
+}
+
+func aStructNull(name string) verifier.HelperArg {
+	return verifier.HelperArg{Kind: verifier.ArgStruct, Struct: name, OrNull: true}
+}
 
 // header is a packet header of a fixed size.
 func header(size int) verifier.HelperArg {
@@ -83,7 +115,10 @@ func header(size int) verifier.HelperArg {
 // Sets of program types.
 var (
 	tracepointTypes = only(ebpf.Kprobe, ebpf.TracePoint, ebpf.PerfEvent, ebpf.RawTracepoint, ebpf.RawTracepointWritable)
-	traceTypes      = types(tracepointTypes, only(ebpf.Syscall))
+	traceTypes      = types(tracepointTypes, btfTypes, only(ebpf.Syscall))
+	btfTypes        = only(ebpf.Tracing, ebpf.LSM)
+	iterTypes       = only(ebpf.Tracing)
+	sockTraceTypes  = types(btfTypes, syscallTypes)
 	cgroupAddr      = only(ebpf.CGroupSockAddr)
 	cgroupSockopt   = only(ebpf.CGroupSockopt)
 	tcXDPTypes      = types(tcTypes, xdpTypes)
@@ -93,7 +128,7 @@ var (
 	syscallTypes    = only(ebpf.Syscall)
 
 	// layoutTypes are all types whose context is a fixed structure.
-	layoutTypes = types(tcXDPTypes, lwtTypes, traceTypes, only(ebpf.SocketFilter, ebpf.CGroupSKB, ebpf.CGroupSock, ebpf.SockOps, ebpf.SkSKB,
+	layoutTypes = types(tcXDPTypes, lwtTypes, tracepointTypes, syscallTypes, only(ebpf.SocketFilter, ebpf.CGroupSKB, ebpf.CGroupSock, ebpf.SockOps, ebpf.SkSKB,
 		ebpf.CGroupDevice, ebpf.SkMsg, ebpf.CGroupSockAddr, ebpf.SkReuseport, ebpf.FlowDissector, ebpf.CGroupSysctl, ebpf.CGroupSockopt,
 		ebpf.SkLookup, ebpf.Netfilter))
 )

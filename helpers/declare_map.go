@@ -18,8 +18,10 @@ var _ = declare(
 	returns(verifier.RetMapValue, sig(81, "get_local_storage", only(ebpf.CGroupDevice, ebpf.CGroupSKB, ebpf.CGroupSock, ebpf.CGroupSockAddr,
 		ebpf.CGroupSockopt, ebpf.CGroupSysctl, ebpf.SockOps), aMap, aAny)),
 	variants(returns(verifier.RetMapValueOrNull, sig(107, "sk_storage_get", skStorageTypes, aMap, aSock, aValueNull, aAny)),
-		returns(verifier.RetMapValueOrNull, sig(107, "sk_storage_get", only(ebpf.CGroupSock), aMap, aCtx, aValueNull, aAny))),
-	sig(108, "sk_storage_delete", skStorageTypes, aMap, aSock),
+		returns(verifier.RetMapValueOrNull, sig(107, "sk_storage_get", only(ebpf.CGroupSock), aMap, aCtx, aValueNull, aAny)),
+		returns(verifier.RetMapValueOrNull, sig(107, "sk_storage_get", iterTypes, aMap, aStructNull("sock_common"), aValueNull, aAny))),
+	variants(sig(108, "sk_storage_delete", skStorageTypes, aMap, aSock),
+		sig(108, "sk_storage_delete", iterTypes, aMap, aStructNull("sock_common"))),
 )
 
-var skStorageTypes = types(tcCgroupTypes, cgroupAddr, cgroupSockopt, only(ebpf.SkMsg, ebpf.SockOps))
+var skStorageTypes = types(tcCgroupTypes, cgroupAddr, cgroupSockopt, only(ebpf.SkMsg, ebpf.SockOps, ebpf.StructOps, ebpf.LSM))

@@ -59,9 +59,6 @@ var _ = declare(
 	gpl(readsPacket(sig(205, "tcp_raw_gen_syncookie_ipv6", tcXDPTypes, header(ipv6Size), aMemPlain, aSizeOrZero))),
 	gpl(readsPacket(sig(206, "tcp_raw_check_syncookie_ipv4", tcXDPTypes, header(ipv4Size), header(tcpSize)))),
 	gpl(readsPacket(sig(207, "tcp_raw_check_syncookie_ipv6", tcXDPTypes, header(ipv6Size), header(tcpSize)))),
-
-	variants(sig(188, "xdp_get_buff_len", xdpTypes, aCtx),
-		missing(needsBTF, sig(188, "xdp_get_buff_len", syscallTypes, aAny))),
 )
 
 // Sizes of struct iphdr, ipv6hdr and tcphdr.

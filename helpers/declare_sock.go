@@ -16,7 +16,7 @@ var _ = declare(
 	returns(verifier.RetSocketOrNull, sig(98, "get_listener_sock", tcCgroupTypes, aSockCommon)),
 
 	variants(sig(46, "get_socket_cookie", types(tcCgroupTypes, cgroupAddr, only(ebpf.CGroupSock, ebpf.SkSKB, ebpf.SockOps, ebpf.SocketFilter)), aCtx),
-		sig(46, "get_socket_cookie", only(ebpf.SkReuseport, ebpf.Syscall), argNull(verifier.ArgSockPtr))),
+		sig(46, "get_socket_cookie", types(sockTraceTypes, only(ebpf.SkReuseport)), argNull(verifier.ArgSockPtr))),
 	sig(122, "get_netns_cookie", types(tcCgroupTypes, cgroupAddr, cgroupSockopt,
 		only(ebpf.CGroupSock, ebpf.SkMsg, ebpf.SockOps, ebpf.SocketFilter)), aCtxOrNull),
 	variants(sig(124, "sk_assign", tcTypes, aCtx, aSock, aAny),
@@ -25,10 +25,10 @@ var _ = declare(
 	sig(129, "sk_ancestor_cgroup_id", only(ebpf.CGroupSKB), aSock, aAny),
 
 	// options and addresses
-	attached(variants(sig(49, "setsockopt", types(cgroupAddr, only(ebpf.SockOps)), aCtx, aAny, aAny, aMem, aSize),
-		sig(49, "setsockopt", cgroupSockopt, aSock, aAny, aAny, aMem, aSize)), ebpf.CGroupSockopt, ebpf.AttachCGroupSetsockopt),
-	attached(variants(sig(57, "getsockopt", types(cgroupAddr, only(ebpf.SockOps)), aCtx, aAny, aAny, aMemOut, aSize),
-		sig(57, "getsockopt", cgroupSockopt, aSock, aAny, aAny, aMemOut, aSize)), ebpf.CGroupSockopt, ebpf.AttachCGroupSetsockopt),
+	sockopts(variants(sig(49, "setsockopt", types(cgroupAddr, only(ebpf.SockOps)), aCtx, aAny, aAny, aMem, aSize),
+		sig(49, "setsockopt", sockoptTypes, aSock, aAny, aAny, aMem, aSize))),
+	sockopts(variants(sig(57, "getsockopt", types(cgroupAddr, only(ebpf.SockOps)), aCtx, aAny, aAny, aMemOut, aSize),
+		sig(57, "getsockopt", sockoptTypes, aSock, aAny, aAny, aMemOut, aSize))),
 	attached(sig(64, "bind", cgroupAddr, aCtx, aMem, aSize), ebpf.CGroupSockAddr, ebpf.AttachCGroupInet4Connect, ebpf.AttachCGroupInet6Connect),
 	withResult(variants(sig(186, "get_retval", retvalTypes), sig(186, "get_retval", only(ebpf.CGroupSock)))),
 	withResult(variants(sig(187, "set_retval", retvalTypes, aAny), sig(187, "set_retval", only(ebpf.CGroupSock), aAny))),
@@ -54,7 +54,7 @@ var _ = declare(
 	movesPacket(sig(91, "msg_pop_data", only(ebpf.SkMsg), aCtx, aAny, aAny, aAny)),
 
 	// control groups
-	variants(sig(17, "get_cgroup_classid", except(tcLWTTypes...)), sig(17, "get_cgroup_classid", tcLWTTypes, aCtx)),
+	variants(sig(17, "get_cgroup_classid", nil), sig(17, "get_cgroup_classid", tcLWTTypes, aCtx)),
 	sig(101, "sysctl_get_name", only(ebpf.CGroupSysctl), aCtx, aMemInOut, aSize, aAny),
 	sig(102, "sysctl_get_current_value", only(ebpf.CGroupSysctl), aCtx, aMemOut, aSize),
 	sig(103, "sysctl_get_new_value", only(ebpf.CGroupSysctl), aCtx, aMemOut, aSize),
@@ -63,6 +63,21 @@ var _ = declare(
 
 // Types of programs whose result user space sees as an error number, in most places where they are attached.
 var retvalTypes = types(cgroupAddr, cgroupSockopt, only(ebpf.SockOps, ebpf.CGroupDevice, ebpf.CGroupSysctl))
+
+// sockoptTypes set and get options of sockets that they have a pointer to: of control groups, iterators, methods of the congestion
+// control and hooks of security modules.
+var sockoptTypes = types(cgroupSockopt, only(ebpf.Tracing, ebpf.StructOps, ebpf.LSM))
+
+// sockopts limits these helpers to where a socket may be changed: not where it is being released.
+func sockopts(p proto) proto {
+	p = attached(attached(attached(p, ebpf.CGroupSockopt, ebpf.AttachCGroupSetsockopt), ebpf.Tracing, ebpf.AttachTraceIter),
+		ebpf.LSM, ebpf.AttachLSMCgroup)
+	p.Targets = map[ebpf.ProgramType][]string{
+		ebpf.Tracing: {"tcp", "unix"},
+		ebpf.LSM:     {"sock_graft", "inet_csk_clone", "inet_conn_established", "socket_post_create", "socket_socketpair"},
+	}
+	return notTargets(p, ebpf.StructOps, "tcp_congestion_ops:release")
+}
 
 // withResult takes the places away where it sees none. (An attach type of 0 counts as the first of the enumeration, ingress.)
 func withResult(p proto) proto {

@@ -23,11 +23,12 @@ var _ = declare(
 	gpl(sig(176, "get_branch_snapshot", nil, aMemOut, aSizeOrZero)),
 	gpl(sig(119, "read_branch_records", only(ebpf.PerfEvent), aCtx, aMemNullOut, aSizeOrZero, aAny)),
 	gpl(sig(173, "get_func_ip", traceTypes, aCtx)),
-	sig(174, "get_attach_cookie", tracepointTypes, aCtx),
+	attached(attached(sig(174, "get_attach_cookie", types(tracepointTypes, btfTypes), aCtx),
+		ebpf.Tracing, ebpf.AttachTraceRawTp, ebpf.AttachTraceFEntry, ebpf.AttachTraceFExit, ebpf.AttachModifyReturn), ebpf.LSM, ebpf.AttachLSMMac),
 
 	// perf events
 	gpl(sig(22, "perf_event_read", nil, aMap, aAny)),
-	gpl(sig(25, "perf_event_output", except(ebpf.FlowDissector, ebpf.Netfilter, ebpf.SkReuseport), aCtx, aMap, aAny, aMem, aSizeOrZero)),
+	gpl(sig(25, "perf_event_output", types(except(ebpf.FlowDissector, ebpf.Netfilter, ebpf.SkReuseport), btfTypes), aCtx, aMap, aAny, aMem, aSizeOrZero)),
 	gpl(sig(55, "perf_event_read_value", nil, aMap, aAny, aMemOut, aSize)),
 	gpl(sig(56, "perf_prog_read_value", only(ebpf.PerfEvent), aCtx, aMemOut, aSize)),
 

@@ -30,7 +30,8 @@ var _ = define(
 
 // Tracing programs have no coarse clock.
 var coarseTypes = types(tcTypes, xdpTypes, lwtTypes, only(ebpf.SocketFilter, ebpf.CGroupSKB, ebpf.CGroupSock, ebpf.SockOps,
-	ebpf.SkSKB, ebpf.SkMsg, ebpf.CGroupSockAddr, ebpf.SkReuseport, ebpf.FlowDissector, ebpf.CGroupSysctl, ebpf.SkLookup))
+	ebpf.SkSKB, ebpf.SkMsg, ebpf.CGroupSockAddr, ebpf.SkReuseport, ebpf.FlowDissector, ebpf.CGroupSysctl, ebpf.SkLookup,
+	ebpf.StructOps))
 
 func clock(r *rt.Run, c clockID) uint64 {
 	if r.Env != nil && r.Env.Clock != nil {

@@ -176,6 +176,9 @@ const (
 	RetMemOrNull // a fixed or argument-given number of bytes
 	RetMapValue  // a value that always exists
 	RetRingBufMemOrNull
+	RetStruct        // a structure of the kernel, HelperProto.RetType, of which nothing is known but that it can be read
+	RetStructTrusted // one that is valid
+	RetStructOrNull
 )
 
 // ArgKind is what a helper wants as an argument.
@@ -206,13 +209,15 @@ const (
 	ArgFixedWriteMem // the same of HelperArg.Size bytes
 	ArgSockPtr       // any socket pointer, also one by BTF (ARG_PTR_TO_BTF_ID_SOCK_COMMON)
 	ArgRingBufMem    // what bpf_ringbuf_reserve returned
+	ArgStruct        // a structure of the kernel, HelperArg.Struct (ARG_PTR_TO_BTF_ID)
 )
 
 // HelperArg is one argument of a helper.
 type HelperArg struct {
 	Kind   ArgKind
 	OrNull bool
-	Size   int // of ArgFixedMem and its like
+	Size   int    // of ArgFixedMem and its like
+	Struct string // of ArgStruct
 	// NotReadOnly: memory that is read-only by its type is refused, although the helper only reads (ARG_PTR_TO_MEM without flags).
 	NotReadOnly bool
 	Align       bool // ARG_PTR_TO_FIXED_SIZE_MEM with MEM_ALIGNED: naturally aligned
@@ -223,7 +228,8 @@ type HelperProto struct {
 	ID        int32
 	Name      string // without bpf_
 	Ret       RetKind
-	RetSize   int // of RetMemOrNull with a fixed size
+	RetSize   int    // of RetMemOrNull with a fixed size
+	RetType   string // of RetStruct and its like
 	Args      [5]HelperArg
 	GPLOnly   bool
 	PktAccess bool // packet pointers may be passed as memory
@@ -243,6 +249,9 @@ type HelperProto struct {
 	Attach map[ebpf.ProgramType][]ebpf.AttachType
 	// NotAttach are attach types with which no program type has it; Variants do not go by them.
 	NotAttach []ebpf.AttachType
+	// Targets are, for program types in which it depends on what they attach to, the targets that have the helper, and NotTargets
+	// those that do not.
+	Targets, NotTargets map[ebpf.ProgramType][]string
 	// Variants are prototypes of the same number that some program types have in place of this one.
 	Variants []HelperProto
 	// Missing says what calls need that this verifier does not know; they are refused. "" if nothing is missing.
@@ -252,6 +261,12 @@ type HelperProto struct {
 // For reports whether programs of type t have this prototype, whatever their attach type.
 func (h *HelperProto) For(t ebpf.ProgramType) bool {
 	return h.ProgTypes == nil || slices.Contains(h.ProgTypes, t)
+}
+
+// Reaches reports whether programs of type t that attach to target have the helper, as far as that depends on the target.
+func (h *HelperProto) Reaches(t ebpf.ProgramType, target string) bool {
+	list, limited := h.Targets[t]
+	return (!limited || slices.Contains(list, target)) && !slices.Contains(h.NotTargets[t], target)
 }
 
 // In returns the prototype that programs of type t and attach type at have, nil if they do not have the helper.

@@ -38,7 +38,7 @@ func walkFails(format string, args ...any) walked {
 func walkStruct(t btf.Type, off, size int, flags regType, flex bool) walked {
 	for range maxTypeDepth {
 		t = skipModifiers(t, true)
-		name := t.TypeName()
+		name := anon(t.TypeName())
 		total, members, union := composite(t)
 		if members == nil && total < 0 {
 			return walkFails("Type '%s' is not a struct", name)
@@ -139,16 +139,16 @@ func findMember(name string, members []btf.Member, off, size int) (member, walke
 		}
 		elem, total, ok := sizeOfType(m.Type)
 		if !ok {
-			return member{}, walkFails("field %s doesn't have size", m.Name)
+			return member{}, walkFails("field %s doesn't have size", anon(m.Name))
 		}
 		if off >= start+total {
 			continue
 		}
 		one, n, ok := sizeOfType(elem)
 		if !ok || n <= 0 {
-			return member{}, walkFails("field %s doesn't have size", m.Name)
+			return member{}, walkFails("field %s doesn't have size", anon(m.Name))
 		}
-		return member{name: m.Name, typ: one, off: start + (off-start)/n*n, size: n, end: start + total}, walked{}
+		return member{name: anon(m.Name), typ: one, off: start + (off-start)/n*n, size: n, end: start + total}, walked{}
 	}
 	return member{}, walkFails("struct %s doesn't have field at offset %d", name, off)
 }
@@ -249,4 +249,12 @@ func sameType(a, b btf.Type) bool {
 		return ok && x.Name != "" && x.Name == y.Name && x.Size == y.Size
 	}
 	return false
+}
+
+// anon is the name that messages give to what has none (__btf_name_by_offset).
+func anon(name string) string {
+	if name == "" {
+		return "(anon)"
+	}
+	return name
 }

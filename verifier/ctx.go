@@ -13,6 +13,9 @@ func (e *env) checkCtx(op, off, size int, kind accessKind) error {
 	if err := e.fixedOff(op, false); err != nil {
 		return err
 	}
+	if e.target != nil {
+		return e.checkCtxBTF(off, size, kind)
+	}
 	o := progtype.Read
 	switch {
 	case kind == accessWrite:
@@ -47,6 +50,10 @@ var fieldTypes = map[progtype.Field]regType{
 
 // loadCtx gives d what a context field holds: a number, or one of the pointers a context has.
 func (e *env) loadCtx(d *reg, off, size int) {
+	if e.target != nil {
+		e.loadCtxBTF(d, off, size)
+		return
+	}
 	t, ok := fieldTypes[e.ctx.Access(off, size, progtype.Read).Field]
 	if !ok {
 		return

@@ -1,6 +1,8 @@
 package verifier
 
 import (
+	"strings"
+
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/btf"
 
@@ -108,8 +110,28 @@ func (e *env) ctxTagException(t btf.Type) bool {
 		return isStruct && s.Name == progtype.CtxName(ebpf.Kprobe, e.opt.Arch)
 	case ebpf.RawTracepoint, ebpf.RawTracepointWritable:
 		return isInt && n.Size == 8
+	case ebpf.Tracing:
+		return e.tracingCtxTag(t)
+	case ebpf.LSM, ebpf.StructOps:
+		return isInt && n.Size == 8
 	case ebpf.TracePoint, ebpf.Syscall:
 		return true
+	}
+	return false
+}
+
+// tracingCtxTag is ctxTagException for programs by BTF that trace.
+func (e *env) tracingCtxTag(t btf.Type) bool {
+	s, isStruct := t.(*btf.Struct)
+	n, isInt := t.(*btf.Int)
+	word := isInt && n.Size == 8
+	switch e.prog.AttachType {
+	case ebpf.AttachTraceRawTp:
+		return word || isStruct && s.Name == "bpf_raw_tracepoint_args"
+	case ebpf.AttachTraceIter:
+		return isStruct && strings.HasPrefix(s.Name, "bpf_iter__")
+	case ebpf.AttachTraceFEntry, ebpf.AttachTraceFExit, ebpf.AttachModifyReturn:
+		return word
 	}
 	return false
 }

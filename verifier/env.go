@@ -30,6 +30,7 @@ type env struct {
 	kernelType []bool
 	kernel     *btf.Spec
 	walks      map[walkKey]walked
+	target     *target       // what a program attaches to whose context comes by BTF; nil for all others
 	kernelUsed string        // the first of the kernel's structures that a register pointed to
 	maps       []program.Map // the program's, and behind them the templates of maps in maps
 	inner      []int32       // of each map of the program: the number of its template
@@ -152,7 +153,8 @@ func (e *env) verify() error {
 		return err
 	}
 	for _, step := range []func() error{
-		e.resolveKfuncs, e.checkJumps, e.checkInsns, e.resolveFuncs, e.checkMaps, e.checkCFG, e.checkSleepable, e.findFastcalls, e.findLive, e.checkMain, e.checkGlobals,
+		e.resolveKfuncs, e.checkJumps, e.checkInsns, e.resolveFuncs, e.checkMaps, e.checkCFG, e.checkAttach, e.findFastcalls, e.findLive,
+		e.checkMain, e.checkGlobals,
 		e.checkDepth, e.checkStackArgs,
 	} {
 		if err := step(); err != nil {
@@ -176,7 +178,7 @@ func (e *env) checkProgram() error {
 		return e.reject(CodeTooComplex, "too many subprograms")
 	case p.Type == ebpf.Extension && p.Funcs[0].Params() > isa.MaxRegArgs:
 		return e.reject(CodeStackArgs, "freplace programs with >%d args not supported yet", isa.MaxRegArgs)
-	case !e.ctx.Known():
+	case !e.ctx.Known() && !byBTF(p.Type):
 		return e.unsupported("programs of type %v", p.Type)
 	case hasExceptionCallback(&p.Funcs[0]):
 		return e.unsupported("exception callbacks")
@@ -210,8 +212,8 @@ func hasExceptionCallback(f *program.Func) bool {
 	return f.Type != nil && slices.ContainsFunc(f.Type.Tags, func(tag string) bool { return strings.HasPrefix(tag, "exception_callback:") })
 }
 
-// checkSleepable checks whether programs of the type may sleep, or have to (check_attach_btf_id).
-func (e *env) checkSleepable() error {
+// checkAttach checks whether programs of the type may sleep, or have to, and what they attach to (check_attach_btf_id).
+func (e *env) checkAttach() error {
 	e.insn = -1
 	p := e.prog
 	switch sleepable := p.Flags&flagSleepable != 0; {
@@ -220,7 +222,7 @@ func (e *env) checkSleepable() error {
 	case sleepable && !progtype.MaySleep(p.Type, p.AttachType):
 		return e.reject(CodeCall, "Only fentry/fexit/fmod_ret, lsm, iter, uprobe, and struct_ops programs can be sleepable")
 	}
-	return nil
+	return e.findTarget()
 }
 
 // kernelTypes returns the types of the kernel, nil if none are known.

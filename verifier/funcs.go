@@ -460,6 +460,9 @@ func (e *env) effects(in isa.Insn) (pkt, sleeps bool) {
 // checkReturn checks what the main function returns, or a global function that was walked on its own
 // (check_return_code).
 func (e *env) checkReturn(op isa.Reg, name string) error {
+	if e.st.frames[0].fn == 0 && e.voidMethod() {
+		return nil
+	}
 	r, err := e.readReg(op)
 	if err != nil {
 		return err
@@ -470,7 +473,7 @@ func (e *env) checkReturn(op isa.Reg, name string) error {
 		}
 		return nil
 	}
-	lo, hi, limited := progtype.ReturnRange(e.prog.Type, e.prog.AttachType)
+	lo, hi, limited := e.returnRange()
 	if !limited {
 		return nil
 	}

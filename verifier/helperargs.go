@@ -1,6 +1,9 @@
 package verifier
 
 import (
+	"slices"
+	"strings"
+
 	"github.com/cilium/ebpf"
 
 	"github.com/skep-bpf/skep/internal/isa"
@@ -80,7 +83,8 @@ func (e *env) valueArg(a *HelperArg, m *callMeta) (*HelperArg, error) {
 }
 
 // memTypes are what can be passed as memory; the order is that of messages.
-var memTypes = []regType{ptrToStack, ptrToPacket, ptrToPacketMeta, ptrToMapKey, ptrToMapValue, ptrToMem, ptrToMem | ringBuf, ptrToBTF}
+var memTypes = []regType{ptrToStack, ptrToPacket, ptrToPacketMeta, ptrToMapKey, ptrToMapValue, ptrToMem, ptrToMem | ringBuf, ptrToBuf,
+	ptrToBTF | trusted}
 
 var argTypes = map[ArgKind][]regType{
 	ArgConstMapPtr:     {constPtrToMap},
@@ -93,7 +97,8 @@ var argTypes = map[ArgKind][]regType{
 	ArgFixedMem:        memTypes,
 	ArgFixedUninitMem:  memTypes,
 	ArgFixedWriteMem:   memTypes,
-	ArgSockPtr:         {ptrToSockCommon, ptrToSocket, ptrToTCPSock, ptrToXDPSock},
+	ArgSockPtr:         {ptrToSockCommon, ptrToSocket, ptrToTCPSock, ptrToXDPSock, ptrToBTF, ptrToBTF | trusted},
+	ArgStruct:          {ptrToBTF, ptrToBTF | trusted, ptrToBTF | memRCU},
 	ArgRingBufMem:      {ptrToMem | ringBuf},
 	ArgConstSize:       {scalarValue},
 	ArgConstSizeOrZero: {scalarValue},
@@ -120,28 +125,22 @@ func (e *env) argType(op int, a *HelperArg, m *callMeta) error {
 	if !ok {
 		return e.reject(CodeInternal, "verifier internal error: unsupported arg type %d", a.Kind)
 	}
-	for _, w := range want {
-		if t == w && w != ptrToBTF {
-			return nil
-		}
+	if !slices.Contains(want, t) {
+		return e.reject(CodeType, "R%d type=%s expected=%s", op, r.typ, typeList(want))
 	}
-	if a.Kind == ArgSockPtr && t.base() == ptrToBTF {
-		return e.unsupported("sockets by BTF (%s) passed to helper bpf_%s", r.typ, m.proto.Name)
+	if r.typ.base() == ptrToBTF {
+		return e.structArg(op, a, m)
 	}
-	return e.reject(CodeType, "R%d type=%s expected=%s", op, r.typ, expectedTypes(a.Kind, want))
+	return nil
 }
 
-// expectedTypes lists the accepted types as the kernel's messages do.
-func expectedTypes(kind ArgKind, want []regType) string {
-	switch {
-	case len(want) == len(memTypes):
-		return "fp, pkt, pkt_meta, map_key, map_value, mem, ringbuf_mem, buf, trusted_ptr_"
-	case kind == ArgSockPtr:
-		return "sock_common, sock, tcp_sock, xdp_sock, ptr_, trusted_ptr_"
-	case kind == ArgSockCommon:
-		return "sock_common, sock, tcp_sock, xdp_sock"
+// typeList lists types as the kernel's messages do.
+func typeList(want []regType) string {
+	names := make([]string, len(want))
+	for i, t := range want {
+		names[i] = t.String()
 	}
-	return want[0].String()
+	return strings.Join(names, ", ")
 }
 
 // writesArg reports whether a helper may write the memory of such an argument.
@@ -168,7 +167,7 @@ func (e *env) argOffset(op int, release bool) error {
 			return nil
 		}
 	case ptrToBTF:
-		return e.fixedOff(op, true)
+		return e.fixedOff(op, !r.typ.mayBeNull())
 	}
 	return e.fixedOff(op, false)
 }
@@ -275,6 +274,8 @@ func (e *env) useMem(op, size int, kind accessKind, zeroOK, raw bool, m *callMet
 			m.fillOp, m.fillSize = op, size
 		}
 		return nil
+	case b == ptrToBuf:
+		return e.checkBuf(op, off, size, kind)
 	case b == ptrToBTF && kind == accessRead:
 		return e.checkStruct(op, off, size, accessRead)
 	case b == ptrToCtx && e.ctx.Plain():

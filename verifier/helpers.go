@@ -24,8 +24,13 @@ const (
 	fnMapPush         = 87
 	fnMapPop          = 88
 	fnMapPeek         = 89
+	fnSkStorageGet    = 107
+	fnSkStorageDelete = 108
+	fnDPath           = 147
+	fnIMAInodeHash    = 161
 	fnSnprintf        = 165
 	fnFuncIP          = 173
+	fnIMAFileHash     = 193
 	fnMapLookupPercpu = 195
 )
 
@@ -102,12 +107,15 @@ func (e *env) callable(id int32) (*HelperProto, error) {
 		return nil, e.reject(CodeCall, "invalid func unknown#%d", id)
 	}
 	name := "bpf_" + h.Name
+	reaches := h.Reaches(e.prog.Type, e.prog.AttachTo) && !e.noHelpers()
 	h = h.In(e.prog.Type, e.prog.AttachType)
 	switch {
-	case h == nil:
+	case h == nil || !reaches:
 		return nil, e.reject(CodeCall, "program of this type cannot use helper %s#%d", name, id)
 	case h.GPLOnly && !gplCompatible(e.prog.License):
 		return nil, e.reject(CodeCall, "cannot call GPL-restricted function from non-GPL compatible program")
+	case !e.helperAllowed(id):
+		return nil, e.reject(CodeCall, "helper call is not allowed in probe")
 	case h.MightSleep && !e.sleepable():
 		return nil, e.reject(CodeCall, "helper call might sleep in a non-sleepable prog")
 	case h.Missing != "":
@@ -228,7 +236,10 @@ func (e *env) checkSpecialHelper(id int32, m *callMeta) error {
 		}
 		return e.markPrecise(int(isa.R2))
 	case fnFuncIP:
-		if e.prog.Type != ebpf.Kprobe {
+		switch {
+		case e.prog.Type == ebpf.Tracing && !hasTrampoline(e.prog.Type, e.prog.AttachType):
+			return e.reject(CodeCall, "func bpf_get_func_ip#173 supported only for fentry/fexit/fmod_ret programs")
+		case e.prog.Type != ebpf.Kprobe && e.prog.Type != ebpf.Tracing:
 			return e.reject(CodeCall, "func bpf_get_func_ip#173 not supported for program type %d", e.prog.Type)
 		}
 	}
@@ -300,6 +311,8 @@ func (e *env) helperResult(m *callMeta) error {
 		ptr(ptrToSocket)
 	case RetTCPSockOrNull:
 		ptr(ptrToTCPSock)
+	case RetStruct, RetStructTrusted, RetStructOrNull:
+		return e.structResult(r0, m)
 	case RetMemOrNull:
 		ptr(ptrToMem)
 		r0.aux = int32(m.proto.RetSize)

@@ -102,6 +102,8 @@ func (e *env) mapFits(id int32, m *callMeta) error {
 // mayUpdateSockMap reports whether the program runs where no socket of a map can be locked (may_update_sockmap).
 func (e *env) mayUpdateSockMap(id int32) bool {
 	switch e.prog.Type {
+	case ebpf.Tracing:
+		return e.prog.AttachType == ebpf.AttachTraceIter
 	case ebpf.SockOps:
 		return id == fnMapDelete
 	case ebpf.SocketFilter, ebpf.SchedCLS, ebpf.SchedACT, ebpf.XDP, ebpf.SkReuseport, ebpf.FlowDissector, ebpf.SkLookup:

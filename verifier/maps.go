@@ -20,6 +20,7 @@ var knownMaps = map[ebpf.MapType]bool{
 	ebpf.CGroupStorage: true, ebpf.PerCPUCGroupStorage: true, ebpf.ArrayOfMaps: true, ebpf.HashOfMaps: true, ebpf.SockMap: true,
 	ebpf.SockHash: true, ebpf.ReusePortSockArray: true, ebpf.Queue: true, ebpf.Stack: true, ebpf.BloomFilter: true, ebpf.SkStorage: true,
 	ebpf.Arena: true,
+	ebpf.TaskStorage: true, ebpf.InodeStorage: true, ebpf.CgroupStorage: true,
 }
 
 // sleepableMaps are the map types whose elements outlive a sleep (check_map_prog_compatibility).
@@ -122,6 +123,7 @@ func (e *env) checkInner(m *program.Map) error {
 // keySizes are the sizes of keys that a map type fixes.
 var keySizes = map[ebpf.MapType]uint32{
 	ebpf.Array: 4, ebpf.PerCPUArray: 4, ebpf.ArrayOfMaps: 4, ebpf.SockMap: 4, ebpf.ReusePortSockArray: 4, ebpf.StackTrace: 4, ebpf.SkStorage: 4,
+	ebpf.TaskStorage: 4, ebpf.InodeStorage: 4, ebpf.CgroupStorage: 4,
 	ebpf.Queue: 0, ebpf.Stack: 0, ebpf.BloomFilter: 0, ebpf.RingBuf: 0,
 }
 

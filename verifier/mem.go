@@ -202,6 +202,8 @@ func (e *env) checkRegion(op, off, size int, kind accessKind) error {
 			return e.reject(CodePermission, "%s cannot write into %s", operandName(op), r.typ)
 		}
 		return e.checkSock(op, off, size)
+	case b == ptrToBuf && !r.typ.mayBeNull():
+		return e.checkBuf(op, off, size, kind)
 	case b == ptrToBTF && !r.typ.mayBeNull():
 		return e.checkStruct(op, off, size, kind)
 	case r.typ == constPtrToMap:

@@ -393,7 +393,7 @@ func (e *env) regSafe(old, cur *reg, level exactness) bool {
 	switch old.typ.base() {
 	case scalarValue:
 		return e.scalarSafe(old, cur, level)
-	case ptrToMapValue, ptrToMapKey, ptrToTPBuffer, ptrToMem:
+	case ptrToMapValue, ptrToMapKey, ptrToTPBuffer, ptrToBuf, ptrToMem:
 		return old.off == cur.off && old.aux == cur.aux && old.Covers(&cur.Scalar) &&
 			e.idmap.same(old.id, cur.id) && e.idmap.same(old.ref, cur.ref)
 	case ptrToArena:

@@ -42,7 +42,7 @@ func (e *env) adjustPtr(in isa.Insn, ptr, off *reg) error {
 		return e.reject(CodeNull, "R%d pointer arithmetic on %s prohibited, null-check it first", in.Dst, ptr.typ)
 	}
 	switch ptr.typ.base() {
-	case ptrToCtx, ptrToMapValue, ptrToStack, ptrToPacketMeta, ptrToPacket, ptrToBTF, ptrToMem, ptrToTPBuffer, ptrToFunc, ptrToMapKey:
+	case ptrToCtx, ptrToMapValue, ptrToStack, ptrToPacketMeta, ptrToPacket, ptrToBTF, ptrToMem, ptrToTPBuffer, ptrToBuf, ptrToFunc, ptrToMapKey:
 	case ptrToFlowKeys:
 		if known {
 			break

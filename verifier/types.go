@@ -26,6 +26,7 @@ const (
 	ptrToFlowKeys
 	ptrToTPBuffer
 	ptrToArena
+	ptrToBuf
 
 	baseMask regType = 0xff
 )
@@ -65,6 +66,7 @@ var typeNames = [...]string{
 	ptrToFlowKeys:   "flow_keys",
 	ptrToTPBuffer:   "tp_buffer",
 	ptrToArena:      "arena",
+	ptrToBuf:        "buf",
 }
 
 func (t regType) base() regType { return t & baseMask }
@@ -132,7 +134,7 @@ func (t regType) ptrKind() PtrKind {
 	case ptrToPacket, ptrToPacketMeta:
 		return PtrPacket
 	case ptrToMem, ptrToMapKey, ptrToSocket, ptrToSockCommon, ptrToTCPSock, ptrToXDPSock,
-		ptrToFlowKeys, ptrToTPBuffer:
+		ptrToFlowKeys, ptrToTPBuffer, ptrToBuf:
 		return PtrMem
 	case ptrToArena:
 		return PtrArena

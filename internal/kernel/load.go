@@ -87,7 +87,7 @@ func load(p *program.Program, level uint32) (_ *Prog, log string, err error) {
 		progType: uint32(p.Type), attachType: uint32(p.AttachType), flags: p.Flags, name: objName(p.Name),
 		insns: ptr(insns), insnCount: uint32(len(insns) / 8), license: ptr(cstring(p.License)),
 	}
-	if a.attachBTFID, err = attachTarget(p); err != nil {
+	if err := attachTarget(p, &a); err != nil {
 		return nil, "", err
 	}
 	if types != nil {
@@ -180,12 +180,14 @@ func vmlinuxID(name string, typ any) (btf.TypeID, error) {
 		t = *v
 	case **btf.Typedef:
 		t = *v
+	case **btf.Struct:
+		t = *v
 	}
 	return spec.TypeID(t)
 }
 
-// attachTarget returns the BTF id of what p attaches to, 0 for types that need none.
-func attachTarget(p *program.Program) (uint32, error) {
+// attachTarget fills in the BTF id of what p attaches to, for types that need one.
+func attachTarget(p *program.Program, a *attrProgLoad) error {
 	var f *btf.Func
 	var td *btf.Typedef
 	var id btf.TypeID
@@ -197,13 +199,31 @@ func attachTarget(p *program.Program) (uint32, error) {
 		id, err = vmlinuxID("bpf_iter_"+p.AttachTo, &f)
 	case p.Type == ebpf.LSM:
 		id, err = vmlinuxID("bpf_lsm_"+p.AttachTo, &f)
+	case p.Type == ebpf.StructOps:
+		id, a.attachType, err = method(p.AttachTo)
 	case p.Type == ebpf.Tracing && p.AttachTo != "":
 		id, err = vmlinuxID(p.AttachTo, &f)
 	}
 	if err != nil {
-		return 0, fmt.Errorf("attach to %s: %w: %w", p.AttachTo, err, ErrNoVerdict)
+		return fmt.Errorf("attach to %s: %w: %w", p.AttachTo, err, ErrNoVerdict)
 	}
-	return uint32(id), nil
+	a.attachBTFID = uint32(id)
+	return nil
+}
+
+// method finds a method of a structure, both in one name with a colon between: the structure's BTF id and the member's number.
+func method(name string) (id btf.TypeID, member uint32, err error) {
+	structure, want, _ := strings.Cut(name, ":")
+	var s *btf.Struct
+	if id, err = vmlinuxID(structure, &s); err != nil {
+		return 0, 0, err
+	}
+	for i, m := range s.Members {
+		if m.Name == want {
+			return id, uint32(i), nil
+		}
+	}
+	return 0, 0, fmt.Errorf("no member %s", want)
 }
 
 // Close releases the program and its maps.
