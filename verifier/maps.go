@@ -19,7 +19,7 @@ var knownMaps = map[ebpf.MapType]bool{
 	ebpf.CPUMap: true, ebpf.XSKMap: true, ebpf.PerfEventArray: true, ebpf.RingBuf: true, ebpf.StackTrace: true, ebpf.CGroupArray: true,
 	ebpf.CGroupStorage: true, ebpf.PerCPUCGroupStorage: true, ebpf.ArrayOfMaps: true, ebpf.HashOfMaps: true, ebpf.SockMap: true,
 	ebpf.SockHash: true, ebpf.ReusePortSockArray: true, ebpf.Queue: true, ebpf.Stack: true, ebpf.BloomFilter: true, ebpf.SkStorage: true,
-	ebpf.Arena: true,
+	ebpf.Arena:       true,
 	ebpf.TaskStorage: true, ebpf.InodeStorage: true, ebpf.CgroupStorage: true,
 }
 
