@@ -7,6 +7,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -40,7 +41,7 @@ func TestCorpus(t *testing.T) {
 			if err != nil || len(files) == 0 {
 				t.Fatalf("no objects in %s: %v", dir, err)
 			}
-			c := corpus{known: known, unsupported: map[string]int{}}
+			c := corpus{known: known, unsupported: map[string]int{}, noVerdict: map[string]int{}}
 			for _, file := range files {
 				c.object(t, file)
 			}
@@ -69,11 +70,14 @@ func readKnown(t *testing.T) map[string]string {
 	return known
 }
 
+// numbers are what makes reasons differ that are one.
+var numbers = regexp.MustCompile(`[0-9]+`)
+
 // corpus is what the programs of one directory came to.
 type corpus struct {
 	known                       map[string]string
 	report                      verdictReport
-	unsupported                 map[string]int
+	unsupported, noVerdict      map[string]int
 	logs, logsDiffer, notLoaded int
 }
 
@@ -116,6 +120,9 @@ func (c *corpus) program(t *testing.T, label string, p *program.Program) {
 		return
 	}
 	c.report.add(v, err)
+	if err != nil {
+		c.noVerdict[numbers.ReplaceAllString(err.Error(), "N")]++
+	}
 	reason, listed := c.known[label]
 	switch differ := err == nil && v.differs(); {
 	case differ && !listed:
@@ -142,6 +149,7 @@ func (c *corpus) log(t *testing.T) {
 	}
 	logCounts(t, "words:", c.report.wording)
 	logCounts(t, "not supported yet:", c.unsupported)
+	logCounts(t, "no verdict:", c.noVerdict)
 	t.Logf("%d not loaded", c.notLoaded)
 }
 
