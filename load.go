@@ -123,8 +123,8 @@ func (l *loader) getMap(name string) (*Map, error) {
 	if data, err := program.SectionData(l.spec, name); err == nil && isSection(name) {
 		s.Contents = []ebpf.MapKV{{Key: uint32(0), Value: data}}
 	}
-	if s.Type == ebpf.ProgramArray {
-		s.Contents = nil
+	if len(namesIn(&s)) > 0 {
+		s.Contents = nil // populate puts them in
 	}
 	m, err := maps.NewWithOptions(&s, maps.Options{MaxBytes: l.opts.Limits.MapBytes})
 	if err != nil {
@@ -169,27 +169,53 @@ func (l *loader) ownVariables() error {
 	return nil
 }
 
-// populate puts programs into program arrays, once all programs are there.
+// namesIn are the contents of a map that are names, of programs or of other maps.
+func namesIn(ms *ebpf.MapSpec) []ebpf.MapKV {
+	switch ms.Type {
+	case ebpf.ProgramArray:
+		return ms.Contents
+	case ebpf.ArrayOfMaps, ebpf.HashOfMaps:
+		return slices.DeleteFunc(slices.Clone(ms.Contents), func(kv ebpf.MapKV) bool {
+			_, name := kv.Value.(string)
+			return !name
+		})
+	}
+	return nil
+}
+
+// populate puts programs into program arrays and maps into maps, once all are there.
 func (l *loader) populate() error {
 	for _, name := range sortedKeys(l.maps) {
 		ms := l.spec.Maps[name]
-		if ms == nil || ms.Type != ebpf.ProgramArray || l.opts.MapReplacements[name] != nil {
+		if ms == nil || l.opts.MapReplacements[name] != nil {
 			continue
 		}
-		for _, kv := range ms.Contents {
-			progName, ok := kv.Value.(string)
-			if !ok {
-				return fmt.Errorf("map %s: key %v: %T is not the name of a program", name, kv.Key, kv.Value)
+		for _, kv := range namesIn(ms) {
+			value, err := l.named(ms.Type, kv.Value)
+			if err == nil {
+				err = l.maps[name].Put(kv.Key, value)
 			}
-			if err := l.loadPrograms([]string{progName}); err != nil {
-				return fmt.Errorf("map %s: key %v: %w", name, kv.Key, err)
-			}
-			if err := l.maps[name].Put(kv.Key, l.progs[progName]); err != nil {
+			if err != nil {
 				return fmt.Errorf("map %s: key %v: %w", name, kv.Key, err)
 			}
 		}
 	}
 	return nil
+}
+
+// named finds or makes what an element of a map names.
+func (l *loader) named(typ ebpf.MapType, value any) (any, error) {
+	name, ok := value.(string)
+	switch {
+	case typ != ebpf.ProgramArray:
+		return l.getMap(name)
+	case !ok:
+		return nil, fmt.Errorf("%T is not the name of a program", value)
+	}
+	if err := l.loadPrograms([]string{name}); err != nil {
+		return nil, err
+	}
+	return l.progs[name], nil
 }
 
 // loadPrograms loads programs that are not loaded yet. Their machine code is placed together.
@@ -279,11 +305,9 @@ func mapOf(ins *asm.Instruction) (program.Map, bool) {
 
 // describe says what the verifier needs to know of a map.
 func describe(m *Map) program.Map {
-	s := m.Spec()
-	return program.Map{
-		Name: m.Name(), Type: m.Type(), KeySize: m.KeySize(), ValueSize: m.ValueSize(), MaxEntries: m.MaxEntries(),
-		Flags: m.Flags(), Frozen: m.Frozen(), Contents: m.Contents(), Key: s.Key, Value: s.Value, Source: m,
-	}
+	d := program.MapOf(m.Spec(), m.Name())
+	d.Frozen, d.Contents, d.Source = m.Frozen(), m.Contents(), m
+	return d
 }
 
 // bindMaps finds or makes the maps that a program names, and holds them.
@@ -297,7 +321,7 @@ func (l *loader) bindMaps(p *Program) error {
 		// What is proven must hold of the map that is used, not of the spec it was made from.
 		d := describe(m)
 		pm.Type, pm.KeySize, pm.ValueSize, pm.MaxEntries, pm.Flags = d.Type, d.KeySize, d.ValueSize, d.MaxEntries, d.Flags
-		pm.Frozen, pm.Contents = d.Frozen, d.Contents
+		pm.Frozen, pm.Contents, pm.Inner = d.Frozen, d.Contents, d.Inner
 		if !maps.SideOf(m).HoldMemory() {
 			return fmt.Errorf("program %s: map %s: %w", p.name, pm.Name, maps.ErrClosed)
 		}
@@ -387,7 +411,11 @@ func (l *loader) writeLog(p *Program) {
 func (l *loader) lower(p *Program) error {
 	env := lower.Env{Helper: helpers.Handle}
 	for _, m := range p.maps {
-		env.Maps = append(env.Maps, binding(m))
+		b := binding(m)
+		if p.res == nil {
+			b.Reach = nil // without a proof nothing is found in a map
+		}
+		env.Maps = append(env.Maps, b)
 	}
 	for i := range p.prog.Kfuncs {
 		k := &p.prog.Kfuncs[i]
@@ -429,6 +457,12 @@ func binding(m *Map) lower.MapBinding {
 	}
 	for _, g := range m.Regions() {
 		b.Memory = append(b.Memory, ir.Region(g))
+	}
+	if m.Spec().InnerMap != nil {
+		b.Reach = func(addr, n uint64) (ir.Region, bool) {
+			g, ok := maps.SideOf(m).InnerRegion(addr, n)
+			return ir.Region(g), ok
+		}
 	}
 	return b
 }

@@ -12,7 +12,8 @@ import (
 )
 
 // Lookup retrieves a value. valueOut is a pointer to a fixed-size value, a []byte, *[]byte, *string or
-// encoding.BinaryUnmarshaler; for per-CPU maps a slice, or a pointer to a slice, with one value per CPU (PossibleCPUs).
+// encoding.BinaryUnmarshaler; for per-CPU maps a slice, or a pointer to a slice, with one value per CPU (PossibleCPUs). In a map of maps
+// it can be a **Map, which gets a clone that wants a Close.
 //
 // The error wraps ebpf.ErrKeyNotExist if there is no such key.
 func (m *Map) Lookup(key, valueOut any) error { return m.LookupWithFlags(key, valueOut, 0) }
@@ -35,6 +36,9 @@ func (m *Map) LookupAndDeleteWithFlags(key, valueOut any, flags ebpf.MapLookupFl
 	if err := m.writable(); err != nil {
 		return fmt.Errorf("lookup and delete: %w", err)
 	}
+	if m.typ == ebpf.HashOfMaps {
+		return opError("lookup and delete", errno.ENOTSUPP) // has only the batch operation
+	}
 	return m.get(key, valueOut, flags, "lookup and delete", store.take)
 }
 
@@ -54,6 +58,11 @@ func (m *Map) get(key, valueOut any, flags ebpf.MapLookupFlags, op string, f fun
 	k, err := m.marshalKey(key, &kb)
 	if err != nil {
 		return fmt.Errorf("can't marshal key: %w", err)
+	}
+	if o, ok := m.store.(outer); ok {
+		if out, ok := valueOut.(**Map); ok && out != nil && op == "lookup" {
+			return m.getInner(o, key, out)
+		}
 	}
 	if m.perCPU() {
 		if valueOut, err = perCPUSlice(valueOut); err != nil {
@@ -93,7 +102,7 @@ func opError(op string, e errno.Errno) error {
 	return fmt.Errorf("%s: %w", op, wrap(e))
 }
 
-// checkValueOut refuses destinations that only program arrays of the kernel could fill.
+// checkValueOut refuses destinations that only maps of maps could fill.
 func (m *Map) checkValueOut(v any) error {
 	switch v.(type) {
 	case *Map, **Map:
@@ -132,7 +141,8 @@ func (m *Map) LookupBytes(key any) ([]byte, error) {
 func (m *Map) Put(key, value any) error { return m.Update(key, value, ebpf.UpdateAny) }
 
 // Update changes the value of a key. For per-CPU maps value is a slice with at most one value per CPU; missing ones are
-// zero. For program arrays it is a program.
+// zero. For program arrays it is a program, for maps of maps a *Map of the kind of InnerMap: programs that run on use the old one to their
+// end.
 //
 // The error wraps ebpf.ErrKeyExist (UpdateNoExist), ebpf.ErrKeyNotExist (UpdateExist), unix.E2BIG (map full, or index
 // beyond an array), unix.EPERM (frozen), unix.EINVAL (unknown flags, UpdateLock).
@@ -157,8 +167,11 @@ func (m *Map) update(key, value any, flags ebpf.MapUpdateFlags, initial bool) er
 		return fmt.Errorf("update: UpdateLock: no bpf_spin_lock in the value: %w", errno.EINVAL)
 	}
 	var kb, vb sysenc.Buffer
-	if p, ok := m.store.(*progArray); ok {
-		return m.updateProgram(p, key, value, uint64(flags))
+	switch s := m.store.(type) {
+	case *progArray:
+		return m.updateProgram(s, key, value, uint64(flags))
+	case outer:
+		return m.updateInner(s, key, value, uint64(flags))
 	}
 	v, err := m.marshalValue(value, &vb)
 	if err != nil {

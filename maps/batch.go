@@ -66,7 +66,7 @@ func (m *Map) batchLookup(cursor *MapBatchCursor, keysOut, valuesOut any, opts *
 		}
 		out := m.batchValue(values, found)
 		if del {
-			err = m.LookupAndDelete(key, out)
+			err = m.get(key, out, 0, "lookup and delete", store.take)
 		} else {
 			err = m.Lookup(key, out)
 		}

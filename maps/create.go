@@ -76,6 +76,8 @@ func checkSpec(spec *ebpf.MapSpec) (*ebpf.MapSpec, error) {
 		err = checkQueue(&s)
 	case ebpf.BloomFilter:
 		err = checkBloom(&s)
+	case ebpf.ArrayOfMaps, ebpf.HashOfMaps:
+		err = checkOuter(&s)
 	case ebpf.DevMap, ebpf.DevMapHash, ebpf.XSKMap, ebpf.CPUMap:
 		err = checkRedirectMap(&s)
 	case ebpf.UnspecifiedMap:

@@ -48,8 +48,9 @@ type Map struct {
 	frozen   atomic.Bool
 	freezeMu sync.RWMutex // writers from Go hold it for reading; Freeze for writing
 
-	users   atomic.Int64 // Closes to come from Go: one, and one for each clone
-	closed  atomic.Bool
+	usersMu sync.Mutex
+	users   int         // Closes to come from Go: one, and one for each clone
+	closed  atomic.Bool // there are none
 	refs    atomic.Int64
 	store   store
 	regions []rt.Region // does not change
@@ -103,7 +104,7 @@ func NewWithOptions(spec *ebpf.MapSpec, opts Options) (*Map, error) {
 		m.regions[i].ReadOnly = m.flags&FlagReadOnlyProg != 0
 	}
 	m.refs.Store(1)
-	m.users.Store(1)
+	m.users = 1
 	if err := register(m); err != nil {
 		_ = m.store.free()
 		return nil, fmt.Errorf("map create: %w", err)
@@ -127,6 +128,10 @@ func newStore(s *ebpf.MapSpec, limit uint64) (store, error) {
 		return newRing(s.ValueSize, s.MaxEntries, s.Type == ebpf.Stack, limit)
 	case ebpf.BloomFilter:
 		return newBloom(s, limit)
+	case ebpf.ArrayOfMaps:
+		return newMapArray(s.MaxEntries, limit)
+	case ebpf.HashOfMaps:
+		return newMapHash(s, limit)
 	case ebpf.ProgramArray:
 		return newProgArray(s.MaxEntries, limit)
 	case ebpf.DevMapHash:
@@ -236,15 +241,37 @@ func (m *Map) Clone() (*Map, error) {
 	if m == nil {
 		return nil, nil
 	}
-	for {
-		n := m.users.Load()
-		if n <= 0 {
-			return nil, fmt.Errorf("clone map: %w", ErrClosed)
-		}
-		if m.users.CompareAndSwap(n, n+1) {
-			return m, nil
-		}
+	m.usersMu.Lock()
+	defer m.usersMu.Unlock()
+	if m.users == 0 {
+		return nil, fmt.Errorf("clone map: %w", ErrClosed)
 	}
+	m.users++
+	return m, nil
+}
+
+// reopen is Clone of a map that may be closed, whose memory the caller holds.
+func (m *Map) reopen() *Map {
+	m.usersMu.Lock()
+	defer m.usersMu.Unlock()
+	if m.users == 0 {
+		m.refs.Add(1)
+		m.closed.Store(false)
+	}
+	m.users++
+	return m
+}
+
+// endUse counts one use less and reports whether it was the last.
+func (m *Map) endUse() bool {
+	m.usersMu.Lock()
+	defer m.usersMu.Unlock()
+	if m.users == 0 {
+		return false
+	}
+	m.users--
+	m.closed.Store(m.users == 0)
+	return m.users == 0
 }
 
 // Frozen reports whether Freeze was called: Go can no longer change the map.
@@ -273,7 +300,7 @@ func (m *Map) Freeze() error {
 // Close gives the map up. Its memory stays until the last program that uses it is closed. A program array is emptied.
 // Closing twice does nothing.
 func (m *Map) Close() error {
-	if m == nil || m.closed.Load() || m.users.Add(-1) > 0 || m.closed.Swap(true) {
+	if m == nil || !m.endUse() {
 		return nil
 	}
 	if p, ok := m.store.(*progArray); ok {

@@ -290,7 +290,7 @@ func (e *env) helperResult(m *callMeta) error {
 		}
 		ptr(ptrToMapValue)
 		r0.aux = int32(m.mapIdx)
-		if e.found(&e.maps[m.mapIdx]) != ptrToMapValue {
+		if f := e.found(&e.maps[m.mapIdx]); f != ptrToMapValue && f != constPtrToMap {
 			e.facts[e.insn].FindsSocket = true
 		}
 		if m.proto.ID == fnMapLookup && m.hasKey && e.elementExists(m) {

@@ -63,6 +63,10 @@ func NewWorld(specs []program.Map) (*World, error) {
 	}
 	for _, s := range specs {
 		spec := &ebpf.MapSpec{Name: s.Name, Type: s.Type, KeySize: s.KeySize, ValueSize: s.ValueSize, MaxEntries: s.MaxEntries, Flags: s.Flags}
+		if s.Inner != nil {
+			spec.InnerMap = &ebpf.MapSpec{Name: s.Inner.Name, Type: s.Inner.Type, KeySize: s.Inner.KeySize, ValueSize: s.Inner.ValueSize,
+				MaxEntries: s.Inner.MaxEntries, Flags: s.Inner.Flags}
+		}
 		if s.Contents != nil {
 			spec.Contents = []ebpf.MapKV{{Key: uint32(0), Value: s.Contents}}
 		}
@@ -148,6 +152,12 @@ func (w *World) Env() *lower.Env {
 		for _, g := range m.Regions() {
 			b.Memory = append(b.Memory, ir.Region{Base: g.Base, Size: g.Size, ReadOnly: g.ReadOnly, Name: g.Name})
 		}
+		if m.Spec().InnerMap != nil {
+			b.Reach = func(addr, n uint64) (ir.Region, bool) {
+				g, ok := maps.SideOf(m).InnerRegion(addr, n)
+				return ir.Region(g), ok
+			}
+		}
 		e.Maps = append(e.Maps, b)
 	}
 	return e
@@ -156,6 +166,11 @@ func (w *World) Env() *lower.Env {
 // Reset empties the maps and fills them with es.
 func (w *World) Reset(es []progen.Entry) error {
 	for i, m := range w.maps {
+		if noElements(w.specs[i].Type) {
+			for m.LookupAndDelete(nil, make([]byte, m.ValueSize())) == nil { // pops
+			}
+			continue
+		}
 		for {
 			k, err := m.NextKeyBytes(nil)
 			if err != nil {
@@ -279,6 +294,12 @@ func (o ourMap) NextKey(prev []byte) ([]byte, error) {
 	return k, err
 }
 
+// noElements reports whether maps of a type have nothing here that could be listed or deleted: those without keys, and arrays of maps,
+// which are always empty.
+func noElements(t ebpf.MapType) bool {
+	return t == ebpf.Queue || t == ebpf.Stack || t == ebpf.BloomFilter || t == ebpf.ArrayOfMaps
+}
+
 func isArray(t ebpf.MapType) bool { return t == ebpf.Array || t == ebpf.PerCPUArray }
 
 // zeroValue returns what sets an element to zero: bytes, or one slice of them for each CPU.
@@ -294,6 +315,9 @@ func zeroValue(m program.Map) any {
 func dump(specs []program.Map, open func(i int) reader) ([][]progen.Entry, error) {
 	all := make([][]progen.Entry, len(specs))
 	for i, s := range specs {
+		if noElements(s.Type) {
+			continue
+		}
 		m := open(i)
 		for key, err := m.NextKey(nil); !errors.Is(err, ebpf.ErrKeyNotExist); key, err = m.NextKey(key) {
 			if err != nil {

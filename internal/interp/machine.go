@@ -179,6 +179,11 @@ func (m *machine) find(a, n uint64) (rt.Region, bool) {
 			return g, true
 		}
 	}
+	for _, reach := range m.code.prog.Reach {
+		if g, ok := reach(a, n); ok {
+			return rt.Region(g), true
+		}
+	}
 	return rt.Region{}, false
 }
 

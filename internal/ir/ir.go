@@ -209,7 +209,12 @@ type Program struct {
 	Funcs   []Func
 	Maps    []Map
 	Regions []Region
+	// Reach find regions that the program may touch as well, beside Regions: those of maps that it finds in maps.
+	Reach []Reach
 }
+
+// Reach finds the region that holds n bytes at addr. It is for engines that check accesses.
+type Reach func(addr, n uint64) (Region, bool)
 
 // MaxStack is the most stack that one function can have, in bytes: BPF stack (MAX_BPF_STACK), and below it the registers that
 // a loop in place of a call with a callback saves, and two words for the host function that finds map elements.

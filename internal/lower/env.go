@@ -39,6 +39,8 @@ type MapBinding struct {
 	Progs *rt.ProgArray
 	// Memory is all memory that pointers to this map's values can reach.
 	Memory []ir.Region
+	// Reach finds the memory of maps in this map; nil if it is no map of maps.
+	Reach ir.Reach
 }
 
 // KfuncBinding is the implementation of a kfunc: either a Go function behind a handle, which extends its arguments and

@@ -105,6 +105,9 @@ func (l *lowerer) bindMap(i int) {
 		m.Progs = b.Progs
 	}
 	l.out.Regions = append(l.out.Regions, b.Memory...)
+	if b.Reach != nil {
+		l.out.Reach = append(l.out.Reach, b.Reach)
+	}
 }
 
 // fact returns what the proof knows of slot pc.

@@ -374,8 +374,8 @@ func runInKernel(t *testing.T, file string, p *program.Program, want string) {
 		return
 	}
 	defer k.Close()
-	if slices.ContainsFunc(p.Maps, func(m program.Map) bool { return strings.HasPrefix(m.Name, ".data") }) {
-		return // its .data has initial values that only a collection sets
+	if slices.ContainsFunc(p.Maps, func(m program.Map) bool { return strings.HasPrefix(m.Name, ".data") || m.Inner != nil }) {
+		return // its .data, or its map of maps, has initial values that only a collection sets
 	}
 	out, err := k.Run(kernel.RunInput{Data: make([]byte, 64)})
 	if err != nil {

@@ -26,7 +26,7 @@ func MapFromSpec(cs *ebpf.CollectionSpec, name string) (Map, error) {
 	if spec == nil {
 		return Map{}, fmt.Errorf("map %s is not defined", name)
 	}
-	m := fromMapSpec(spec, name)
+	m := MapOf(spec, name)
 	m.Frozen = strings.HasPrefix(name, ".rodata") || strings.HasPrefix(spec.Name, ".rodata")
 	if m.Frozen && m.Flags&flagReadOnlyProg != 0 && len(spec.Contents) == 1 {
 		data, err := SectionData(cs, name)
@@ -38,13 +38,14 @@ func MapFromSpec(cs *ebpf.CollectionSpec, name string) (Map, error) {
 	return m, nil
 }
 
-func fromMapSpec(spec *ebpf.MapSpec, name string) Map {
+// MapOf describes a map by its spec alone.
+func MapOf(spec *ebpf.MapSpec, name string) Map {
 	m := Map{
 		Name: name, Type: spec.Type, KeySize: spec.KeySize, ValueSize: spec.ValueSize, MaxEntries: spec.MaxEntries,
 		Flags: spec.Flags, Extra: spec.MapExtra, Key: spec.Key, Value: spec.Value,
 	}
 	if spec.InnerMap != nil {
-		inner := fromMapSpec(spec.InnerMap, spec.InnerMap.Name)
+		inner := MapOf(spec.InnerMap, spec.InnerMap.Name)
 		m.Inner = &inner
 	}
 	return m
