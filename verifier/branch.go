@@ -170,7 +170,9 @@ func (e *env) notNull(r *reg) bool {
 		return false
 	}
 	switch r.typ.base() {
-	case ptrToSocket, ptrToTCPSock, ptrToMapValue, ptrToMapKey, ptrToSockCommon, ptrToMem, constPtrToMap:
+	case ptrToMem:
+		return r.typ&untrusted == 0
+	case ptrToSocket, ptrToTCPSock, ptrToMapValue, ptrToMapKey, ptrToSockCommon, constPtrToMap:
 		return true
 	case ptrToBTF:
 		return isTrusted(r)

@@ -87,7 +87,7 @@ func (e *env) ctxArg(off, size int, log bool) (l ctxLoad, ok bool) {
 	}
 	typ = skipModifiers(typ, true)
 	switch typ.(type) {
-	case *btf.Struct:
+	case *btf.Struct, *btf.Union:
 		return l, true
 	case *btf.Int, *btf.Enum:
 		if _, isEnum := typ.(*btf.Enum); isEnum || smallInt(typ) {

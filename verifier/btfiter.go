@@ -11,13 +11,13 @@ const (
 // iterators are the arguments of each iterator's function, behind the first, by their offset. Their own prototypes declare some
 // as another structure than it is.
 var iterators = map[string]map[int]ctxArg{
-	"bpf_link":           {8: {typ: trustedOrNull}},
+	"bpf_link":           {8: {typ: orNull}},
 	"bpf_map":            {8: {typ: trustedOrNull}},
 	"bpf_map_elem":       {16: {typ: bufOrNull | rdonly}, 24: {typ: bufOrNull}},
-	"bpf_prog":           {8: {typ: trustedOrNull}},
+	"bpf_prog":           {8: {typ: orNull}},
 	"bpf_sk_storage_map": {16: {typ: orNull}, 24: {typ: bufOrNull}},
 	"cgroup":             {8: {typ: trustedOrNull}},
-	"dmabuf":             {8: {typ: trustedOrNull}},
+	"dmabuf":             {8: {typ: orNull}},
 	"ipv6_route":         {8: {typ: orNull}},
 	"kmem_cache":         {8: {typ: trustedOrNull}},
 	"ksym":               {8: {typ: orNull}},

@@ -1,5 +1,7 @@
 package verifier
 
+import "strings"
+
 // This file says which arguments of tracepoints are not what their types say: NULL at times, or an error number in place of a
 // pointer (raw_tp_null_args in btf.c).
 
@@ -11,70 +13,38 @@ func (n nullArgs) mayBeNull(arg int) bool { return n>>(4*arg)&1 != 0 }
 func (n nullArgs) mayBeError(arg int) bool { return n>>(4*arg)&2 != 0 }
 
 // rawTracepointNulls are those tracepoints, by name.
-var rawTracepointNulls = map[string]nullArgs{
-	"sched_pi_setprio":               0x10,
-	"afs_make_fs_call":               0x10,
-	"afs_make_fs_calli":              0x10,
-	"afs_make_fs_call1":              0x10,
-	"afs_make_fs_call2":              0x10,
-	"afs_flock_ev":                   0x10,
-	"ext4_mballoc_discard":           0x10,
-	"ext4_mballoc_free":              0x10,
-	"posix_lock_inode":               0x10,
-	"fcntl_setlk":                    0x10,
-	"locks_remove_posix":             0x10,
-	"flock_lock_inode":               0x10,
-	"break_lease_noblock":            0x10,
-	"break_lease_block":              0x10,
-	"break_lease_unblock":            0x10,
-	"generic_delete_lease":           0x10,
-	"time_out_leases":                0x10,
-	"mm_khugepaged_scan_pmd":         0x10,
-	"mm_khugepaged_scan_file":        0x10,
-	"mm_khugepaged_collapse_file":    0x10,
-	"netfs_failure":                  0x10,
-	"device_pm_callback_start":       0x10,
-	"rxrpc_resend":                   0x10,
-	"xprt_reserve_cong":              0x10,
-	"xprt_release_cong":              0x10,
-	"xprt_get_cong":                  0x10,
-	"xprt_put_cong":                  0x10,
-	"writeback_dirty_folio":          0x10,
-	"folio_wait_writeback":           0x10,
-	"sched_process_wait":             0x1,
-	"afs_protocol_error":             0x1,
-	"cachefiles_unlink":              0x1,
-	"cachefiles_rename":              0x1,
-	"cachefiles_prep_read":           0x1,
-	"cachefiles_mark_active":         0x1,
-	"cachefiles_mark_failed":         0x1,
-	"cachefiles_mark_inactive":       0x1,
-	"cachefiles_vfs_error":           0x1,
-	"cachefiles_io_error":            0x1,
-	"cachefiles_ondemand_open":       0x1,
-	"cachefiles_ondemand_copen":      0x1,
-	"cachefiles_ondemand_close":      0x1,
-	"cachefiles_ondemand_read":       0x1,
-	"cachefiles_ondemand_cread":      0x1,
-	"cachefiles_ondemand_fd_write":   0x1,
-	"cachefiles_ondemand_fd_release": 0x1,
-	"mm_collapse_huge_page_isolate":  0x1,
-	"mm_page_alloc":                  0x1,
-	"mm_page_pcpu_drain":             0x1,
-	"mm_page_alloc_zone_locked":      0x1,
-	"rxrpc_recvdata":                 0x1,
-	"xs_stream_read_data":            0x1,
-	"tmigr_update_events":            0x1,
-	"sched_stick_numa":               0x100,
-	"sched_swap_numa":                0x100,
-	"fib_table_lookup":               0x100,
-	"tegra_dma_tx_status":            0x100,
-	"cachefiles_lookup":              0x201,
-	"host1x_cdma_push_gather":        0x10000,
-	"qdisc_dequeue":                  0x1000,
-	"kfree_skb":                      0x1000,
-	"signal_generate":                0x20,
-	"signal_deliver":                 0x20,
-	"tcp_send_reset":                 0x11,
-	"mr_integ_alloc":                 0x2000,
-}
+var rawTracepointNulls = func() map[string]nullArgs {
+	all := map[string]nullArgs{}
+	for mask, names := range map[nullArgs]string{
+		0x1: "afs_protocol_error cachefiles_io_error cachefiles_mark_active cachefiles_mark_failed " +
+			"cachefiles_mark_inactive cachefiles_ondemand_close cachefiles_ondemand_copen " +
+			"cachefiles_ondemand_cread cachefiles_ondemand_fd_release cachefiles_ondemand_fd_write " +
+			"cachefiles_ondemand_open cachefiles_ondemand_read cachefiles_prep_read cachefiles_rename " +
+			"cachefiles_unlink cachefiles_vfs_error mm_collapse_huge_page_isolate mm_page_alloc " +
+			"mm_page_alloc_zone_locked mm_page_pcpu_drain rxrpc_recvdata tmigr_update_events " +
+			"xfs_blockgc_flush_all xfs_blockgc_start xfs_blockgc_stop xfs_blockgc_worker xfs_defer_add_item " +
+			"xfs_defer_cancel_item xfs_defer_cancel_list xfs_defer_create_intent xfs_defer_finish_item " +
+			"xfs_defer_isolate_paused xfs_defer_item_pause xfs_defer_item_unpause xfs_defer_pending_abort " +
+			"xfs_defer_pending_finish xfs_defer_relog_intent xfs_fs_sync_fs xfs_inodegc_flush xfs_inodegc_push " +
+			"xfs_inodegc_queue xfs_inodegc_start xfs_inodegc_stop xfs_inodegc_throttle xs_stream_read_data",
+		0x10: "afs_flock_ev afs_make_fs_call afs_make_fs_call1 afs_make_fs_call2 afs_make_fs_calli " +
+			"break_lease_block break_lease_noblock break_lease_unblock device_pm_callback_start " +
+			"ext4_mballoc_discard ext4_mballoc_free fcntl_setlk flock_lock_inode folio_wait_writeback " +
+			"generic_delete_lease hugetlbfs_alloc_inode locks_remove_posix mm_khugepaged_collapse_file " +
+			"mm_khugepaged_scan_file mm_khugepaged_scan_pmd netfs_failure posix_lock_inode rxrpc_resend " +
+			"sched_pi_setprio time_out_leases writeback_dirty_folio xfs_blockgc_free_space xfs_ioc_free_eofblocks " +
+			"xprt_get_cong xprt_put_cong xprt_release_cong xprt_reserve_cong",
+		0x11: "tcp_send_reset",
+		0x100: "fib_table_lookup sched_stick_numa sched_swap_numa tcp_sendmsg_locked tegra_dma_tx_status " +
+			"xfs_btree_overlapped_query_range xfs_btree_updkeys",
+		0x201:   "cachefiles_lookup",
+		0x1000:  "kfree_skb qdisc_dequeue",
+		0x2000:  "mr_integ_alloc",
+		0x10000: "host1x_cdma_push_gather xfs_map_blocks_alloc xfs_map_blocks_found",
+	} {
+		for _, n := range strings.Fields(names) {
+			all[n] = mask
+		}
+	}
+	return all
+}()

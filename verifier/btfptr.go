@@ -102,10 +102,22 @@ func (e *env) writeStruct(r *reg, off, size int) error {
 // loadStruct gives d what was read through ptr.
 func (e *env) loadStruct(d, ptr *reg, off, size int) {
 	w := e.walkReg(ptr, off, size)
-	if w.kind != walkedPointer || ptr.typ&memAlloc != 0 || !e.isKernelType(ptr.aux) {
-		return
+	alloc, kernel := ptr.typ&memAlloc != 0, e.isKernelType(ptr.aux)
+	switch {
+	case w.kind == walkedAddress && (kernel || alloc):
+		e.setAddress(d)
+	case w.kind == walkedPointer && kernel && !alloc:
+		e.setLoaded(d, &w, e.followed(ptr, &w))
 	}
-	e.setLoaded(d, &w, e.followed(ptr, &w))
+}
+
+// setAddress makes d a pointer to memory of which nothing is known: reads do no harm in the kernel, which catches the fault. Nothing
+// here does, so that the program does not run.
+func (e *env) setAddress(d *reg) {
+	setPtr(d, ptrToMem|rdonly|untrusted)
+	if e.kernelUsed == "" {
+		e.kernelUsed = "any address"
+	}
 }
 
 // setLoaded makes d the pointer that a walk found (mark_btf_ld_reg).
@@ -159,6 +171,9 @@ func (e *env) isKernelType(typ int32) bool { return e.kernelType[typ] }
 
 // kernelStruct finds a structure of the kernel by name and returns its index, false if there is none.
 func (e *env) kernelStruct(name string) (int32, bool) {
+	if name == "" {
+		return 0, false
+	}
 	spec := e.kernelTypes()
 	if spec == nil {
 		return 0, false

@@ -135,7 +135,7 @@ func (e *env) distill(name string, proto *btf.FuncProto) error {
 		return e.reject(CodeBTF, "The function %s has %d arguments. Too many.", name, len(proto.Params))
 	}
 	ret := skipModifiers(proto.Return, true)
-	if n := argBytes(ret); n < 0 && !isVoid(ret) || isStruct(ret) {
+	if n := argBytes(ret); n < 0 && !isVoid(ret) || isComposite(ret) {
 		return e.reject(CodeBTF, "The function %s return type %s is unsupported", name, kindName(ret))
 	}
 	for i := range proto.Params {
@@ -163,17 +163,14 @@ func argBytes(t btf.Type) int {
 		return int(x.Size)
 	case *btf.Struct:
 		return int(x.Size)
+	case *btf.Union:
+		return int(x.Size)
 	}
 	return -1
 }
 
 func isVoid(t btf.Type) bool {
 	_, ok := t.(*btf.Void)
-	return ok
-}
-
-func isStruct(t btf.Type) bool {
-	_, ok := t.(*btf.Struct)
 	return ok
 }
 

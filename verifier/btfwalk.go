@@ -16,6 +16,7 @@ const (
 	walkedNothing walkKind = iota // why says what is wrong
 	walkedScalar
 	walkedPointer // to a structure or union
+	walkedAddress // a pointer to anything else
 	walkedStruct  // the start of a structure or union inside
 )
 
@@ -163,6 +164,7 @@ func (m *member) leaf(name string, off, size int, flags regType) walked {
 		if n, _, _ := composite(target); n >= 0 {
 			return walked{kind: walkedPointer, target: target, flags: flags | tagFlag(p.Target), field: m.name}
 		}
+		return walked{kind: walkedAddress}
 	}
 	if off+size > m.end && flags&untrusted == 0 {
 		return walkFails("access beyond the end of member %s (mend:%d) in struct %s with off %d size %d", m.name, m.end, name, off, size)

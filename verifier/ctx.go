@@ -29,8 +29,10 @@ func (e *env) checkCtx(op, off, size int, kind accessKind) error {
 		e.printLine(e.insn, "; ")
 		return err
 	}
-	if a.Field == progtype.FieldKernel {
-		return e.unsupported("fields of %v contexts that point to structures of the kernel", e.prog.Type)
+	if s := a.Field.Struct(); s != "" {
+		if _, ok := e.kernelStruct(s); !ok {
+			return e.unsupported("fields of %v contexts that point to struct %s: the types of the kernel are not known", e.prog.Type, s)
+		}
 	}
 	e.maxCtx = max(e.maxCtx, off+size)
 	return nil
@@ -54,7 +56,13 @@ func (e *env) loadCtx(d *reg, off, size int) {
 		e.loadCtxBTF(d, off, size)
 		return
 	}
-	t, ok := fieldTypes[e.ctx.Access(off, size, progtype.Read).Field]
+	field := e.ctx.Access(off, size, progtype.Read).Field
+	if s, ok := e.kernelStruct(field.Struct()); ok {
+		setPtr(d, ptrToBTF|trusted)
+		d.aux = s
+		return
+	}
+	t, ok := fieldTypes[field]
 	if !ok {
 		return
 	}

@@ -107,10 +107,9 @@ func (e *env) callable(id int32) (*HelperProto, error) {
 		return nil, e.reject(CodeCall, "invalid func unknown#%d", id)
 	}
 	name := "bpf_" + h.Name
-	reaches := h.Reaches(e.prog.Type, e.prog.AttachTo) && !e.noHelpers()
-	h = h.In(e.prog.Type, e.prog.AttachType)
+	h = e.protoFor(h)
 	switch {
-	case h == nil || !reaches:
+	case h == nil:
 		return nil, e.reject(CodeCall, "program of this type cannot use helper %s#%d", name, id)
 	case h.GPLOnly && !gplCompatible(e.prog.License):
 		return nil, e.reject(CodeCall, "cannot call GPL-restricted function from non-GPL compatible program")
@@ -122,6 +121,14 @@ func (e *env) callable(id int32) (*HelperProto, error) {
 		return nil, e.unsupported("helper %s#%d: %s", name, id, h.Missing)
 	}
 	return h, e.helperSections(h)
+}
+
+// protoFor returns the prototype of helper h that the program has, nil if it does not have the helper.
+func (e *env) protoFor(h *HelperProto) *HelperProto {
+	if e.noHelpers() || !h.Reaches(e.prog.Type, e.prog.AttachTo) {
+		return nil
+	}
+	return h.In(e.prog.Type, e.prog.AttachType)
 }
 
 // tailCall walks both outcomes of a tail call in a function below the main one: the failed one waits; where it succeeds,

@@ -34,7 +34,7 @@ func (e *env) usesDefs(pc int) (use, def uint16) {
 func (e *env) helperArgs(id int32) int {
 	h := e.helper(id)
 	if h != nil {
-		h = h.In(e.prog.Type, e.prog.AttachType)
+		h = e.protoFor(h)
 	}
 	if h == nil {
 		return 5

@@ -47,7 +47,10 @@ func (e *env) loadMapStruct(d, ptr *reg, off, size int) {
 	if !ok {
 		return
 	}
-	if w := e.walkAt(typ, off, size, true); w.kind == walkedPointer {
+	switch w := e.walkAt(typ, off, size, true); w.kind {
+	case walkedPointer:
 		e.setLoaded(d, &w, w.flags)
+	case walkedAddress:
+		e.setAddress(d)
 	}
 }

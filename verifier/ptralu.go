@@ -41,6 +41,9 @@ func (e *env) adjustPtr(in isa.Insn, ptr, off *reg) error {
 	if ptr.typ.mayBeNull() {
 		return e.reject(CodeNull, "R%d pointer arithmetic on %s prohibited, null-check it first", in.Dst, ptr.typ)
 	}
+	if ptr.typ.base() == ptrToMem && ptr.typ&untrusted != 0 {
+		return nil // how far it moves does not matter
+	}
 	switch ptr.typ.base() {
 	case ptrToCtx, ptrToMapValue, ptrToStack, ptrToPacketMeta, ptrToPacket, ptrToBTF, ptrToMem, ptrToTPBuffer, ptrToBuf, ptrToFunc, ptrToMapKey:
 	case ptrToFlowKeys:

@@ -1,6 +1,7 @@
 package verifier
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/cilium/ebpf"
@@ -41,36 +42,19 @@ func (e *env) structOpsTarget() error {
 	if !ok {
 		return e.unsupported("methods of struct %s", name)
 	}
-	m := findNamed(s.Members, member)
-	if m == nil {
+	i := slices.IndexFunc(s.Members, func(m btf.Member) bool { return m.Name == member })
+	if i < 0 {
 		return e.noTarget("member", e.prog.AttachTo)
 	}
+	m := &s.Members[i]
 	proto := funcPointer(m.Type)
 	switch {
 	case proto == nil:
-		return e.reject(CodeBTF, "attach to invalid member %s of struct %s", member, name)
-	case has(kind.without, member), e.sleepable() && !kind.anySleeps && !has(kind.sleepers, member):
+		return e.reject(CodeBTF, "attach to invalid member %s(@idx %d) of struct %s", member, i, name)
+	case slices.Contains(kind.without, member), e.sleepable() && !kind.anySleeps && !slices.Contains(kind.sleepers, member):
 		return e.reject(CodeBTF, "attach to unsupported member %s of struct %s", member, name)
 	}
 	*e.target = target{name: member, proto: proto, trusted: true, socks: kind.socks, member: *m, args: e.stubArgs(name, member, proto)}
-	return nil
-}
-
-func has(list []string, s string) bool {
-	for _, l := range list {
-		if l == s {
-			return true
-		}
-	}
-	return false
-}
-
-func findNamed(members []btf.Member, name string) *btf.Member {
-	for i := range members {
-		if members[i].Name == name {
-			return &members[i]
-		}
-	}
 	return nil
 }
 

@@ -124,6 +124,9 @@ func (t regType) String() string {
 
 // ptrKind is the kind of memory an access through t reaches.
 func (t regType) ptrKind() PtrKind {
+	if t.base() == ptrToMem && t&untrusted != 0 {
+		return PtrBTFUntrusted
+	}
 	switch t.base() {
 	case ptrToCtx:
 		return PtrCtx

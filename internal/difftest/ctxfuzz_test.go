@@ -27,7 +27,7 @@ func newPointerGen(k ctxKind, seed uint64) *pointerGen {
 	g := &pointerGen{r: rand.New(rand.NewPCG(seed, 0xc7c))}
 	for _, a := range k.accesses() {
 		switch x := k.context().Access(a.off, a.size, a.op); {
-		case !x.OK || a.op == progtype.Write || x.Field == progtype.FieldKernel:
+		case !x.OK || a.op == progtype.Write:
 		case x.Field != progtype.FieldScalar:
 			for range 40 {
 				g.fields = append(g.fields, a)

@@ -14,10 +14,22 @@ const (
 	FieldSockCommonOrNull // struct bpf_sock *, may be NULL, and only what every socket has
 	FieldSocket           // struct bpf_sock *
 	FieldSocketOrNull
-	FieldFlowKeys // struct bpf_flow_keys *
-	FieldTPBuffer // what a writable tracepoint hands over
-	FieldKernel   // a structure of the kernel, known by its BTF
+	FieldFlowKeys  // struct bpf_flow_keys *
+	FieldTPBuffer  // what a writable tracepoint hands over
+	FieldHookState // struct nf_hook_state of the kernel
+	FieldSkBuff    // struct sk_buff of the kernel
 )
+
+// Struct is the name of the kernel's structure that a field points to, "" if it is none.
+func (f Field) Struct() string {
+	switch f {
+	case FieldHookState:
+		return "nf_hook_state"
+	case FieldSkBuff:
+		return "sk_buff"
+	}
+	return ""
+}
 
 // Access is the answer to one access of the context.
 type Access struct {

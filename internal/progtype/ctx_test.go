@@ -42,7 +42,7 @@ var opNames = []string{Read: "read", ReadSigned: "signed", Write: "write"}
 
 var fieldNames = []string{
 	FieldScalar: "", FieldPacket: " packet", FieldPacketMeta: " meta", FieldPacketEnd: " end", FieldSockCommonOrNull: " sock_common?",
-	FieldSocket: " sock", FieldSocketOrNull: " sock?", FieldFlowKeys: " flow_keys", FieldTPBuffer: " tp_buffer", FieldKernel: " kernel",
+	FieldSocket: " sock", FieldSocketOrNull: " sock?", FieldFlowKeys: " flow_keys", FieldTPBuffer: " tp_buffer", FieldHookState: " nf_hook_state", FieldSkBuff: " sk_buff",
 }
 
 // describe lists what is permitted: for each operation, size and kind of field the offsets, neighbours as a range.

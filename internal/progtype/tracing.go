@@ -51,4 +51,6 @@ var (
 var syscall = layout{size: MaxSyscallCtx, rest: row{read: upTo8, write: upTo8}, plain: true}
 
 // netfilter is struct bpf_nf_ctx: pointers to structures of the kernel (nf_is_valid_access).
-var netfilter = layout{name: "bpf_nf_ctx", size: 16, rows: []row{{off: 0, size: 16, read: 8, is: FieldKernel}}, plain: true}
+var netfilter = layout{name: "bpf_nf_ctx", size: 16, rows: []row{
+	{off: 0, size: 8, read: 8, is: FieldHookState}, {off: 8, size: 8, read: 8, is: FieldSkBuff},
+}, plain: true}
