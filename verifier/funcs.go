@@ -5,6 +5,7 @@ import (
 
 	"github.com/skep-bpf/skep/internal/isa"
 	"github.com/skep-bpf/skep/internal/kernelkfunc"
+	"github.com/skep-bpf/skep/internal/program"
 	"github.com/skep-bpf/skep/internal/progtype"
 	"github.com/skep-bpf/skep/internal/scalar"
 )
@@ -20,12 +21,15 @@ const (
 	argCtx
 	argMem
 	argArena
+	argStruct    // a trusted pointer to a structure of the kernel
+	argUntrusted // a pointer that reads go through with care: to a structure of the kernel, or to anything
 )
 
 type argInfo struct {
 	kind     argKind
 	nullable bool
-	size     int // of argMem
+	size     int   // of argMem
+	typ      int32 // the structure of argStruct and argUntrusted, -1 for anything
 }
 
 // prepareArgs reads a function's parameters from its BTF (btf_prepare_func_args). The error is fatal for global
@@ -81,56 +85,56 @@ func isIntOrEnum(t btf.Type) bool {
 
 func (e *env) readArg(f, i int, t btf.Type, tags []string) (argInfo, error) {
 	fn := &e.prog.Funcs[f]
-	var ctx, nonnull, arena bool
-	for _, tag := range tags {
-		switch {
-		case len(tag) < 4 || tag[:4] != "arg:":
-			continue
-		case !fn.Global:
-			return argInfo{}, e.reject(CodeBTF, "arg#%d type tag is not supported in static functions", i)
-		case tag == "arg:ctx":
-			ctx = true
-		case tag == "arg:nonnull":
-			nonnull = true
-		case tag == "arg:arena":
-			arena = true
-		case tag == "arg:trusted", tag == "arg:nullable", tag == "arg:untrusted":
-			return argInfo{}, e.unsupported("parameters tagged %s", tag)
-		default:
-			return argInfo{}, e.reject(CodeBTF, "arg#%d has unsupported set of tags", i)
-		}
+	set, err := e.readTags(fn, i, tags)
+	if err != nil {
+		return argInfo{}, err
 	}
 	u := btf.UnderlyingType(t)
 	ptr, isPtr := u.(*btf.Pointer)
 	switch {
-	case !isPtr && (ctx || nonnull || arena):
+	case !isPtr && set != 0:
 		return argInfo{}, e.reject(CodeBTF, "arg#%d has pointer tag, but is not a pointer type", i)
 	case !isPtr && isIntOrEnum(u):
 		return argInfo{kind: argScalar}, nil
 	case !isPtr:
 		return argInfo{}, e.reject(CodeBTF, "Arg#%d type %s in %s() is not supported yet.", i, kindName(u), fn.Name)
-	case ctx && (nonnull || arena), (nonnull || arena) && e.isCtxType(ptr):
+	case (set&tagCtx != 0 || e.isCtxType(ptr)) && set&^tagCtx != 0:
 		return argInfo{}, e.reject(CodeBTF, "arg#%d has invalid combination of tags", i)
-	case ctx:
+	case set&tagCtx != 0:
 		return argInfo{kind: argCtx}, e.checkCtxTag(i, ptr)
 	case e.isCtxType(ptr):
 		return argInfo{kind: argCtx}, nil
-	case arena && nonnull:
+	}
+	return e.pointerArg(fn, i, ptr, set)
+}
+
+// pointerArg is readArg for a pointer that is not the context.
+func (e *env) pointerArg(fn *program.Func, i int, ptr *btf.Pointer, set argTags) (argInfo, error) {
+	target := btf.UnderlyingType(ptr.Target)
+	s, isStruct := target.(*btf.Struct)
+	switch {
+	case isStruct && s.Name == "bpf_dynptr" && set != 0:
+		return argInfo{}, e.reject(CodeBTF, "arg#%d has invalid combination of tags", i)
+	case isStruct && s.Name == "bpf_dynptr" && fn.Global:
+		return argInfo{}, e.unsupported("dynptr parameters")
+	case set&tagTrusted != 0:
+		return e.trustedArg(i, target, set)
+	case set&tagUntrusted != 0:
+		return e.untrustedArg(i, target, set)
+	case set&tagArena != 0 && set != tagArena:
 		return argInfo{}, e.reject(CodeBTF, "arg#%d arena cannot be combined with any other tags", i)
-	case arena:
+	case set&tagArena != 0:
 		return argInfo{kind: argArena}, nil
 	case !fn.Global:
 		return argInfo{}, e.reject(CodeBTF, "arg#%d of static function", i)
-	}
-	target := btf.UnderlyingType(ptr.Target)
-	if s, ok := target.(*btf.Struct); ok && s.Name == "bpf_dynptr" {
-		return argInfo{}, e.unsupported("dynptr parameters")
+	case set&tagNullable != 0:
+		return argInfo{}, e.reject(CodeBTF, "arg#%d has invalid combination of tags", i)
 	}
 	size, err := btf.Sizeof(target)
 	if _, void := target.(*btf.Void); err != nil || void || size < 0 {
 		return argInfo{}, e.reject(CodeBTF, "arg#%d reference type('%s %s') size cannot be determined: -22", i, kindName(target), target.TypeName())
 	}
-	return argInfo{kind: argMem, size: size, nullable: !nonnull}, nil
+	return argInfo{kind: argMem, size: size, nullable: set&tagNonnull == 0}, nil
 }
 
 // kindName is the kernel's name of a type's kind (btf_type_str).
@@ -240,6 +244,11 @@ func (e *env) matchEach(f int) error {
 		case argArena:
 			if r.typ != ptrToArena && r.typ != scalarValue {
 				return e.reject(CodeType, "%s is not a pointer to arena or scalar.", operandName(op))
+			}
+		case argUntrusted: // reads of what is no address do no harm
+		case argStruct:
+			if err := e.matchStruct(op, a); err != nil {
+				return err
 			}
 		case argCtx:
 			if err := e.argOffset(op, false); err != nil {
@@ -403,6 +412,8 @@ func (e *env) entryArg(r *reg, a argInfo) {
 		e.setUnknown(r)
 	case argCtx:
 		setPtr(r, ptrToCtx)
+	case argStruct, argUntrusted:
+		e.entryStruct(r, a)
 	case argMem:
 		setPtr(r, ptrToMem)
 		r.aux = int32(a.size)

@@ -137,17 +137,22 @@ exit
 		"nonnull, NULL given":    {"r1 = 0", "struct pair *p", "r0 = 0", []string{"arg:nonnull"}, verifier.CodeNull, "arg#0 is expected to be non-NULL"},
 		"without, NULL given":    {"r1 = 0", "struct pair *p", "r0 = 0", nil, "", ""},
 		"other annotations":      {stack, "struct pair *p", "r0 = 0", []string{"note", "arg"}, "", ""},
-		"trusted":                {"r1 = 0", "struct pair *p", "r0 = 0", []string{"arg:trusted"}, verifier.CodeUnsupported, "tagged arg:trusted"},
-		"nullable":               {"r1 = 0", "struct pair *p", "r0 = 0", []string{"arg:nullable"}, verifier.CodeUnsupported, "tagged arg:nullable"},
+		"trusted":                {"r1 = 0", "struct pair *p", "r0 = 0", []string{"arg:trusted"}, verifier.CodeUnsupported, "the types of the kernel are not known"},
+		"nullable":               {"r1 = 0", "struct pair *p", "r0 = 0", []string{"arg:nullable"}, verifier.CodeBTF, "arg#0 has invalid combination of tags"},
 		"arena":                  {"r1 = 0", "struct pair *p", "r0 = 0", []string{"arg:arena"}, "", ""},
-		"untrusted":              {"r1 = 0", "struct pair *p", "r0 = 0", []string{"arg:untrusted"}, verifier.CodeUnsupported, "tagged arg:untrusted"},
+		"untrusted":              {"r1 = 0", "struct pair *p", "r0 = 0", []string{"arg:untrusted"}, verifier.CodeUnsupported, "the types of the kernel are not known"},
+		"untrusted, any address": {"r1 = 5", "int *p", "r0 = *(u32 *)(r1 + 400)", []string{"arg:untrusted"}, "", ""},
+		"untrusted and nonnull":  {"r1 = 5", "int *p", "r0 = 0", []string{"arg:untrusted", "arg:nonnull"}, verifier.CodeBTF, "arg#0 untrusted cannot be combined with any other tags"},
+		"trusted and nonnull":    {"r1 = 5", "int *p", "r0 = 0", []string{"arg:trusted", "arg:nonnull"}, verifier.CodeBTF, "arg#0 has invalid combination of tags"},
 		"unknown":                {"r1 = 0", "struct pair *p", "r0 = 0", []string{"arg:strange"}, verifier.CodeBTF, "arg#0 has unsupported set of tags"},
 		"nonnull does not check": {"r1 = 5", "struct pair *p", "r0 = 0", []string{"arg:nonnull"}, verifier.CodeType, "R1 type=scalar expected=fp"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := source(t, fmt.Sprintf(src, c.args, c.params, c.body))
 			p.Funcs[1].Type.ParamTags = [][]string{c.tags}
-			rejected(t, p, options(0), c.code, c.msg)
+			opt := options(0)
+			opt.Kernel = nil
+			rejected(t, p, opt, c.code, c.msg)
 		})
 	}
 }
