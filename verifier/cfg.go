@@ -31,6 +31,10 @@ func (e *env) checkCFG() error {
 	reached := make([]bool, n)
 	work := []int{0}
 	reached[0] = true
+	if f := e.exceptionCallback; f != 0 { // nothing needs to call it
+		work = append(work, e.prog.Funcs[f].Start)
+		reached[e.prog.Funcs[f].Start] = true
+	}
 	var succ []int
 	for len(work) > 0 {
 		pc := work[len(work)-1]

@@ -22,6 +22,14 @@ func (e *env) checkDepth() error {
 	}
 	e.spreadTailCalls()
 	w := depthWalk{e: e, private: private, seen: make([][isa.MaxFrames]int, len(e.funcs))}
+	if f := e.exceptionCallback; f != 0 { // it runs on the stack of the kernel, once the program's frames are gone
+		own := w
+		own.private = false
+		if err := own.visit(f, 0, 0); err != nil {
+			return err
+		}
+		w.seen = make([][isa.MaxFrames]int, len(e.funcs))
+	}
 	return w.visit(0, 0, 0)
 }
 

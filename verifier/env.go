@@ -2,8 +2,6 @@ package verifier
 
 import (
 	"fmt"
-	"slices"
-	"strings"
 	"time"
 
 	"github.com/cilium/ebpf"
@@ -37,6 +35,9 @@ type env struct {
 	names      isa.Names
 	kfuncs     []kfunc // what the program's kfuncs are
 	iterKinds  []iterKind
+	// exceptionCallback is the function that runs where the program throws, 0 if there is none.
+	exceptionCallback int
+	throws            bool // some path does
 
 	st      *state // the state being walked
 	stack   []pending
@@ -153,9 +154,9 @@ func (e *env) verify() error {
 		return err
 	}
 	for _, step := range []func() error{
-		e.resolveKfuncs, e.checkJumps, e.checkInsns, e.resolveFuncs, e.checkMaps, e.checkCFG, e.checkAttach, e.findFastcalls, e.findLive,
-		e.checkMain, e.checkGlobals,
-		e.checkDepth, e.checkStackArgs,
+		e.resolveKfuncs, e.findExceptionCallback, e.checkJumps, e.checkInsns, e.resolveFuncs, e.checkMaps, e.checkCFG, e.checkAttach,
+		e.findFastcalls, e.findLive, e.checkMain, e.checkGlobals,
+		e.checkDepth, e.checkThrows, e.checkStackArgs,
 	} {
 		if err := step(); err != nil {
 			return err
@@ -180,8 +181,6 @@ func (e *env) checkProgram() error {
 		return e.reject(CodeStackArgs, "freplace programs with >%d args not supported yet", isa.MaxRegArgs)
 	case !e.ctx.Known() && !byBTF(p.Type):
 		return e.unsupported("programs of type %v", p.Type)
-	case hasExceptionCallback(&p.Funcs[0]):
-		return e.unsupported("exception callbacks")
 	case !progtype.AttachOK(p.Type, p.AttachType):
 		return e.reject(CodeCall, "programs of type %v cannot have the expected attach type %v", p.Type, p.AttachType)
 	}
@@ -205,11 +204,6 @@ func (e *env) checkProgram() error {
 		return ""
 	}}
 	return nil
-}
-
-// hasExceptionCallback reports whether a main function's tags name a function to run where the program throws.
-func hasExceptionCallback(f *program.Func) bool {
-	return f.Type != nil && slices.ContainsFunc(f.Type.Tags, func(tag string) bool { return strings.HasPrefix(tag, "exception_callback:") })
 }
 
 // checkAttach checks whether programs of the type may sleep, or have to, and what they attach to (check_attach_btf_id).

@@ -365,6 +365,9 @@ func (e *env) readMainArgs() {
 
 // checkGlobals verifies each global function that something calls, by its BTF alone (do_check_subprogs).
 func (e *env) checkGlobals() error {
+	if e.exceptionCallback != 0 {
+		e.funcs[e.exceptionCallback].called = true
+	}
 	for again := true; again; {
 		again = false
 		for f := 1; f < len(e.funcs); f++ {
@@ -387,6 +390,9 @@ func (e *env) checkGlobal(f int) error {
 	err := e.check(f, func(fr *frame) error {
 		e.log.printf("Validating %s() func#%d...\n", name, f)
 		if err := e.prepareArgs(f); err != nil {
+			return err
+		}
+		if err := e.checkExceptionArgs(f); err != nil {
 			return err
 		}
 		info := &e.funcs[f]
@@ -478,7 +484,7 @@ func (e *env) checkReturn(op isa.Reg, name string) error {
 	if err != nil {
 		return err
 	}
-	if e.st.frames[0].fn != 0 {
+	if e.st.frames[0].fn != 0 && !e.isException() {
 		if r.typ != scalarValue {
 			return e.reject(CodeReturn, "At subprogram exit the register %s is not a scalar value (%s)", name, r.typ)
 		}

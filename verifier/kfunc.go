@@ -54,7 +54,7 @@ func unmodelled(name string) bool {
 		}
 	}
 	switch name {
-	case "bpf_throw", "bpf_cast_to_kern_ctx", "bpf_rdonly_cast", "bpf_session_cookie", "bpf_get_kmem_cache",
+	case "bpf_cast_to_kern_ctx", "bpf_rdonly_cast", "bpf_session_cookie", "bpf_get_kmem_cache",
 		"bpf_set_dentry_xattr", "bpf_remove_dentry_xattr", "bpf_stream_vprintk", "__bpf_trap":
 		return true
 	}
@@ -105,6 +105,9 @@ func (e *env) checkKfuncCall(in isa.Insn) error {
 		if !e.releaseRef(m.ref) {
 			return e.reject(CodeReference, "kfunc %s#%d reference has not been acquired before", k.Name, in.Imm)
 		}
+	}
+	if err := e.throwValue(m); err != nil {
+		return err
 	}
 	fr := e.st.fr()
 	fr.dropRegs()

@@ -285,6 +285,9 @@ func (e *env) printStats(s *Stats, accepted bool) {
 			e.log.printf("%s%d", plus, d)
 			plus = "+"
 		}
+		if accepted && e.throws && e.exceptionCallback == 0 {
+			e.log.printf("+0") // the kernel makes a callback of its own
+		}
 		e.log.printf("\n")
 	}
 	e.log.printf("processed %d insns (limit %d) max_states_per_insn %d total_states %d peak_states %d mark_read 0\n",

@@ -66,7 +66,7 @@ func TestProgramShape(t *testing.T) {
 		"program type": {func(p *program.Program) { p.Type = ebpf.LircMode2 }, verifier.CodeUnsupported, "programs of type LircMode2"},
 		"exception callback": {func(p *program.Program) {
 			p.Funcs[0].Type = &btf.Func{Name: "prog", Type: &btf.FuncProto{Return: &btf.Int{Size: 4}}, Tags: []string{"note", "exception_callback:cb"}}
-		}, verifier.CodeUnsupported, "exception callbacks"},
+		}, verifier.CodeBTF, "exception callback 'cb' could not be found in BTF"},
 		"attach type": {func(p *program.Program) { p.Type, p.AttachType = ebpf.CGroupSockopt, ebpf.AttachSkLookup }, verifier.CodeCall,
 			"programs of type CGroupSockopt cannot have the expected attach type SkLookup"},
 		"sleepable socket filter": {func(p *program.Program) { p.Flags = 1 << 4 }, verifier.CodeCall, "Only fentry/fexit/fmod_ret, lsm, iter"},

@@ -193,6 +193,9 @@ func (e *env) checkJump(in isa.Insn, printState *bool) (outcome, error) {
 			return goOn, e.reject(CodeBadInsn, "BPF_CALL uses reserved fields")
 		}
 		err := e.checkCall(in)
+		if err == nil && e.isThrow(in) {
+			return pathEnd, e.heldRefs(kfuncThrow)
+		}
 		e.scratch(isa.R0)
 		e.insn++
 		return goOn, err

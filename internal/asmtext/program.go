@@ -28,7 +28,7 @@ type ProgramOptions struct {
 //	.kfunc long NAME(int a, struct s *b, void *mem, int mem__sz) [acquire] [release] [ret_null] [trusted_args]
 //	                           [sleepable] [destructive] [rcu] [weak] [unresolved]
 //	.func NAME [args=N] [global] [weak]           starts a function; args: BTF with N parameters of type long, a, b, ...
-//	.func int NAME(struct s *a, int b) [global]   the same with its prototype; tags as in "struct s *a __arg_nonnull"
+//	.func int NAME(struct s *a, int b) [global] [exception_cb=NAME]   the same with its prototype; tags as in "struct s *a __arg_nonnull"
 //	.equ NAME VALUE    .raw OP, DST, SRC, OFF, IMM
 //
 // Code before the first .func is the entry function, without BTF. Labels that are called become functions without BTF.
@@ -331,6 +331,14 @@ func (b *builder) funcDirective() error {
 				return fmt.Errorf("args=N takes 0 to 26")
 			}
 			f.Type = b.types.longs(f.Name, int(n))
+		case "exception_cb":
+			if err := b.expect("="); err != nil {
+				return err
+			}
+			if f.Type == nil {
+				return fmt.Errorf("exception_cb=NAME belongs behind a prototype")
+			}
+			f.Type.Tags = append(f.Type.Tags, "exception_callback:"+b.next().text)
 		default:
 			return fmt.Errorf("unknown function option %s", t)
 		}
@@ -343,7 +351,7 @@ func (b *builder) funcDirective() error {
 }
 
 func isFuncOption(s string) bool {
-	return s == "args" || s == "global" || s == "static" || s == "weak"
+	return s == "args" || s == "global" || s == "static" || s == "weak" || s == "exception_cb"
 }
 
 // longs makes the prototype long name(long a, long b, ...) with n parameters.

@@ -60,8 +60,9 @@ func judge(p *program.Program, level uint32, limit int) (v Verdict, err error) {
 	if v.Kernel, v.KernelLog, err = kernel.Verify(p, level|verifier.LogStats); err != nil {
 		return v, err
 	}
-	// one message of the kernel's does not end its line
+	// two messages of the kernel's do not end their line
 	v.KernelLog = strings.ReplaceAll(v.KernelLog, "for tail callverification", "for tail call\nverification")
+	v.KernelLog = strings.ReplaceAll(v.KernelLog, "exception cb directlyverification", "exception cb directly\nverification")
 	if !v.Kernel {
 		v.KernelReason = reasonOf(v.KernelLog)
 	}
