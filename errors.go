@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 
 	"github.com/cilium/ebpf"
 
@@ -29,11 +30,14 @@ type VerifierError struct {
 	Log     string // the verifier's log, at level 1 at least
 	Stats   verifier.Stats
 
-	cause *verifier.Error
+	cause  *verifier.Error
+	report func() *verifier.Report
 }
 
-func newVerifierError(v *verifier.Error) *VerifierError {
+// newVerifierError makes the error of v; report explains it when it is asked for.
+func newVerifierError(v *verifier.Error, report func() *verifier.Report) *VerifierError {
 	e := &VerifierError{
+		report: sync.OnceValue(report),
 		Program: v.Program, Code: string(v.Code), Message: v.Message, Insn: v.Insn, Func: v.Func, Log: v.Log, Stats: v.Stats, cause: v,
 	}
 	if s := v.Source; s != nil {
@@ -41,6 +45,10 @@ func newVerifierError(v *verifier.Error) *VerifierError {
 	}
 	return e
 }
+
+// Report explains the rejection: what was violated and where, how the value at fault came to be, and what usually helps; its String is
+// text for people. The program is verified again for it, when Report is called for the first time.
+func (e *VerifierError) Report() *verifier.Report { return e.report() }
 
 // Error returns one line: program, reason, place.
 func (e *VerifierError) Error() string { return e.cause.Error() }

@@ -96,7 +96,7 @@ func (o *Options) verify(p *program.Program) (*verifier.Result, error) {
 	}
 	var ve *verifier.Error
 	if errors.As(err, &ve) {
-		return nil, newVerifierError(ve)
+		return nil, newVerifierError(ve, func() *verifier.Report { return verifier.Explain(p, vo, ve) })
 	}
 	return nil, fmt.Errorf("program %s: %w", p.Name, err)
 }

@@ -19,7 +19,7 @@ var update = flag.Bool("update", false, "write the errors into docs/rejections.m
 const rejectionsDoc = "../docs/rejections.md"
 
 // TestRejectionsDoc: docs/rejections.md has a section for each Code, in the order of errors.go, whose program is rejected
-// with that code and with the error shown under it. With -update the errors are written anew.
+// with that code, and with the error and the report shown under it. With -update these are written anew.
 func TestRejectionsDoc(t *testing.T) {
 	raw, err := os.ReadFile(rejectionsDoc)
 	if err != nil {
@@ -37,7 +37,7 @@ func TestRejectionsDoc(t *testing.T) {
 			t.Fatalf("section %s has no program", code)
 		}
 		text := rejectionText(t, code, src)
-		at := strings.Index(body, "\n    program ")
+		at := strings.Index(body, "\n    ")
 		switch {
 		case *update && at < 0:
 			body = strings.TrimRight(body, "\n") + "\n\n    " + text + "\n"
@@ -60,7 +60,8 @@ func TestRejectionsDoc(t *testing.T) {
 
 func rejectionText(t *testing.T, code, src string) string {
 	t.Helper()
-	_, err := verifier.Verify(source(t, src), options(0))
+	p := source(t, src)
+	_, err := verifier.Verify(p, options(0))
 	var ve *verifier.Error
 	if !errors.As(err, &ve) {
 		t.Errorf("section %s: the program is accepted", code)
@@ -69,7 +70,9 @@ func rejectionText(t *testing.T, code, src string) string {
 	if string(ve.Code) != code {
 		t.Errorf("section %s: the code is %s (%v)", code, ve.Code, ve)
 	}
-	return ve.Error()
+	text := ve.Error() + "\n\n" + verifier.Explain(p, options(0), ve).String()
+	text = strings.ReplaceAll(strings.TrimRight(text, "\n"), "\n", "\n    ")
+	return strings.ReplaceAll(text, "\n    \n", "\n\n")
 }
 
 // codesInSource lists the values of the constants of type Code.

@@ -39,6 +39,7 @@ type env struct {
 	exceptionCallback int
 	throws            bool // some path does
 
+	trail   *trail // records the path being walked; nil but for reports
 	st      *state // the state being walked
 	stack   []pending
 	seen    [][]*state // checkpoints, see bucket
@@ -82,6 +83,7 @@ type pending struct {
 	st         *state
 	insn, prev int
 	logPos     int
+	trailLen   int
 }
 
 // insnAux is what passes over the program found out about one instruction.
@@ -128,14 +130,22 @@ type funcInfo struct {
 // Verify proves p safe under opt, or rejects it with an *Error. It does not change p, and it never panics: an internal
 // contradiction is a rejection with CodeInternal.
 func Verify(p *program.Program, opt Options) (res *Result, err error) {
+	return newEnv(p, opt).run()
+}
+
+func newEnv(p *program.Program, opt Options) *env {
 	e := &env{prog: p, opt: opt, maps: p.Maps, ctx: progtype.Of(p.Type, p.AttachType, opt.Arch)}
 	e.bt.faults = opt.KernelFaults
-	start := time.Now()
 	e.log.level = opt.LogLevel
 	e.log.limit = opt.LogLimit
 	if e.log.limit <= 0 {
 		e.log.limit = defaultLogLimit
 	}
+	return e
+}
+
+func (e *env) run() (res *Result, err error) {
+	start := time.Now()
 	defer func() {
 		if r := recover(); r != nil {
 			e.log.printf("verifier internal error: %v\n", r)

@@ -37,6 +37,7 @@ func (e *env) checkOnce(fn int, prepare func(*frame) error) error {
 	st.frames[0] = fr
 	e.initFrame(fr)
 	e.st, e.stack = st, e.stack[:0]
+	e.trail.cut(0)
 	if err := prepare(fr); err != nil {
 		return err
 	}
@@ -145,6 +146,9 @@ func (e *env) logInsn(printState *bool) {
 	if e.opt.Visit != nil {
 		e.visit()
 	}
+	if e.trail != nil {
+		e.trail.step(e)
+	}
 	if !e.log.on() {
 		return
 	}
@@ -248,7 +252,7 @@ func (e *env) push(to, prev int) (*state, error) {
 	if s.parent != nil {
 		s.parent.branches++
 	}
-	e.stack = append(e.stack, pending{st: s, insn: to, prev: prev, logPos: len(e.log.buf)})
+	e.stack = append(e.stack, pending{st: s, insn: to, prev: prev, logPos: len(e.log.buf), trailLen: e.trail.len()})
 	if len(e.stack) > maxPending {
 		return nil, e.reject(CodeTooComplex, "The sequence of %d jumps is too complex.", len(e.stack))
 	}
@@ -265,6 +269,7 @@ func (e *env) pop(prev *int) bool {
 	}
 	p := e.stack[n-1]
 	e.stack[n-1] = pending{}
+	e.trail.cut(p.trailLen)
 	e.stack = e.stack[:n-1]
 	if !e.log.all() {
 		e.log.reset(p.logPos)

@@ -58,6 +58,14 @@ func loadCode(err error) int {
 	return exitUsage
 }
 
+// explain prints the report of an error that is a rejection.
+func (e *env) explain(err error) {
+	var rejected *skep.VerifierError
+	if errors.As(err, &rejected) {
+		fmt.Fprint(e.stderr, rejected.Report())
+	}
+}
+
 // printJSON prints v as one line, with < > & as they are.
 func (e *env) printJSON(v any) error {
 	enc := json.NewEncoder(e.stdout)

@@ -94,7 +94,9 @@ func runRun(e *env, args []string) int {
 	}
 	r, err := openRunner(a.engine, spec, name, a.perfMap, e)
 	if err != nil {
-		return e.fail(loadCode(err), err)
+		code := e.fail(loadCode(err), err)
+		e.explain(err)
+		return code
 	}
 	defer r.close()
 	if a.perfMap {

@@ -20,6 +20,9 @@ Prints a line for each program, in the order of the files; all processors verify
   -log N      print the verifier's log at level N: 1 branches, 2 every instruction, 4 figures; levels add up
   -json       print a JSON object a line; a file that cannot be loaded gets one without a program's name
 
+Of a rejected program it tells, in the manner of compilers, what was violated, the source line, how the register or stack slot at
+fault came to be what it is, and what usually helps; with -json all that is in the field report.
+
 Exit code: 0 if all programs were accepted, 1 if one was rejected, 2 if something could not be loaded.
 
 Examples:
@@ -44,6 +47,8 @@ type verdict struct {
 	Processed int    `json:"insns_processed"`
 	States    int    `json:"states"`
 	TimeUS    int64  `json:"time_us"`
+	// Report is there for rejected programs.
+	Report *verifier.Report `json:"report,omitempty"`
 
 	job *verifyJob
 	log string
@@ -111,7 +116,7 @@ func (j *verifyJob) verify(level uint32) verdict {
 		stats, out.log = v.Stats, v.Log
 	case errors.As(err, &ve):
 		stats, out.log = ve.Stats, ve.Log
-		out.Verdict, out.Error, out.Code = "rejected", ve.Error(), ve.Code
+		out.Verdict, out.Error, out.Code, out.Report = "rejected", ve.Error(), ve.Code, ve.Report()
 		if ve.File != "" {
 			out.Source = fmt.Sprintf("%s:%d: %s", ve.File, ve.Line, ve.Source)
 		}
@@ -150,9 +155,7 @@ func (e *env) printVerdictText(v verdict, code int) {
 		fmt.Fprintf(e.stdout, "%s/%s: accepted (%s)\n", file, name, figures)
 	case exitRejected:
 		fmt.Fprintf(e.stdout, "%s/%s: rejected: %s [%s] (%s)\n", file, name, v.Error, v.Code, figures)
-		if v.Source != "" {
-			fmt.Fprintf(e.stdout, "    %s\n", v.Source)
-		}
+		fmt.Fprint(e.stdout, v.Report)
 	default:
 		fmt.Fprintf(e.stdout, "%s/%s: not loaded: %s\n", file, name, v.Error)
 	}
