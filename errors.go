@@ -37,7 +37,7 @@ type VerifierError struct {
 // newVerifierError makes the error of v; report explains it when it is asked for.
 func newVerifierError(v *verifier.Error, report func() *verifier.Report) *VerifierError {
 	e := &VerifierError{
-		report: sync.OnceValue(report),
+		report:  sync.OnceValue(report),
 		Program: v.Program, Code: string(v.Code), Message: v.Message, Insn: v.Insn, Func: v.Func, Log: v.Log, Stats: v.Stats, cause: v,
 	}
 	if s := v.Source; s != nil {
