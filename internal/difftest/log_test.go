@@ -20,6 +20,7 @@ var (
 
 var (
 	mapAddress = regexp.MustCompile(`(r\d+ = )0x[0-9a-f]+`)
+	kfuncNum   = regexp.MustCompile(`(call \w+)#\d+`) // a type's number in the kernel, an index here
 	spaces     = regexp.MustCompile(` *; *`)
 	isInsn     = regexp.MustCompile(`^\d+: \([0-9a-f]{2}\) [^;]*$`)
 	isState    = regexp.MustCompile(`^\d+: (frame\d+: R.*|R.*)`)
@@ -54,6 +55,9 @@ func logLines(log string) []string {
 		line = kfuncID.ReplaceAllString(line, "$1")
 		if strings.Contains(line, "(18)") {
 			line = mapAddress.ReplaceAllString(line, "${1}N")
+		}
+		if !strings.HasPrefix(line, "processed ") && strings.Contains(line, "(85)") {
+			line = kfuncNum.ReplaceAllString(line, "$1")
 		}
 		lines = append(lines, spaces.ReplaceAllString(line, ";"))
 	}

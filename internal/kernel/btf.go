@@ -4,8 +4,10 @@ package kernel
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/cilium/ebpf/btf"
 	"golang.org/x/sys/unix"
@@ -36,6 +38,9 @@ func loadTypes(p *program.Program) (*typeInfo, error) {
 		t.ids[typ] = id
 		return err
 	}
+	if err := addNumbered(&b, p); err != nil {
+		return nil, fmt.Errorf("load BTF: %w: %w", err, ErrNoVerdict)
+	}
 	complete := len(p.Funcs) > 0
 	for i := range p.Funcs {
 		complete = complete && p.Funcs[i].Type != nil
@@ -52,12 +57,14 @@ func loadTypes(p *program.Program) (*typeInfo, error) {
 		}
 	}
 	for i := range p.Maps {
-		for _, typ := range []btf.Type{p.Maps[i].Key, p.Maps[i].Value} {
-			if typ == nil {
-				continue
-			}
-			if err := add(typ); err != nil {
-				return nil, fmt.Errorf("load BTF: map %s: %w: %w", p.Maps[i].Name, err, ErrNoVerdict)
+		for m := &p.Maps[i]; m != nil; m = m.Inner {
+			for _, typ := range []btf.Type{m.Key, m.Value} {
+				if typ == nil {
+					continue
+				}
+				if err := add(typ); err != nil {
+					return nil, fmt.Errorf("load BTF: map %s: %w: %w", m.Name, err, ErrNoVerdict)
+				}
 			}
 		}
 	}
@@ -72,6 +79,47 @@ func loadTypes(p *program.Program) (*typeInfo, error) {
 		raw = t.addLines(raw, p)
 	}
 	return t, t.load(raw)
+}
+
+// addNumbered gives the structures of the object that p comes from the numbers that they have there: instructions of a program that
+// allocates objects have them as immediates, and declaration tags name structures that nothing else refers to.
+func addNumbered(b *btf.Builder, p *program.Program) error {
+	if p.Types == nil || !allocates(p) {
+		return nil
+	}
+	for id := btf.TypeID(1); ; id++ {
+		typ, err := p.Types.TypeByID(id)
+		if errors.Is(err, btf.ErrNotFound) {
+			return nil
+		} else if err != nil {
+			return err
+		}
+		if _, ok := typ.(*btf.Struct); !ok {
+			typ = &btf.Int{Name: "unused", Size: 4} // in the place of what gets another number
+		}
+		if got, err := b.Add(typ); err != nil || got != id {
+			return fmt.Errorf("type %d has number %d: %w", id, got, err)
+		}
+	}
+}
+
+// allocates reports whether p can have objects of its own: it calls kfuncs, or a list or tree in a map names their type.
+func allocates(p *program.Program) bool {
+	return len(p.Kfuncs) > 0 || slices.ContainsFunc(p.Maps, func(m program.Map) bool {
+		ds, ok := m.Value.(*btf.Datasec)
+		s, _ := m.Value.(*btf.Struct)
+		return ok && slices.ContainsFunc(ds.Vars, func(v btf.VarSecinfo) bool { return namesType(v.Type) }) ||
+			s != nil && slices.ContainsFunc(s.Members, func(m btf.Member) bool { return contains(m.Tags) })
+	})
+}
+
+func namesType(t btf.Type) bool {
+	v, ok := t.(*btf.Var)
+	return ok && contains(v.Tags)
+}
+
+func contains(tags []string) bool {
+	return slices.ContainsFunc(tags, func(tag string) bool { return strings.HasPrefix(tag, "contains:") })
 }
 
 func (t *typeInfo) load(raw []byte) error {

@@ -27,7 +27,7 @@ func createMap(m *program.Map, types *typeInfo) (_ *Map, err error) {
 		name: objName(m.Name), extra: m.Extra,
 	}
 	if m.Inner != nil {
-		inner, err := createMap(m.Inner, nil)
+		inner, err := createMap(m.Inner, types)
 		if err != nil {
 			return nil, fmt.Errorf("inner map: %w", err)
 		}

@@ -63,6 +63,9 @@ func fromSpec(ps *ebpf.ProgramSpec, cs *ebpf.CollectionSpec, name string, opt Op
 		Name: name, Type: ps.Type, AttachType: ps.AttachType, AttachTo: ps.AttachTo, Section: ps.SectionName,
 		Flags: ps.Flags, License: ps.License,
 	}
+	if cs != nil {
+		b.p.Types = cs.Types
+	}
 	if err := b.build(); err != nil {
 		var at *InsnError
 		if errors.As(err, &at) {

@@ -32,6 +32,9 @@ type Program struct {
 	Maps   []Map
 	Kfuncs []Kfunc
 	Lines  []Line // ordered by Insn
+	// Types are the types of the object that the program comes from, nil for one made in Go: instructions and declaration tags name
+	// types in there, by number and by name.
+	Types *btf.Spec
 
 	OldDialect bool // the input named r12; messages use its wording
 }
