@@ -6,23 +6,12 @@ import "github.com/cilium/ebpf"
 // know. Programs that call them are refused by name.
 
 const (
-	needsLock     = "spin locks"
-	needsTimer    = "timers"
-	needsKptr     = "kernel pointers in map values"
 	needsDynptr   = "dynptrs"
 	needsCallback = "this kind of callback"
-	needsPerCPU   = "per-CPU variables of the kernel"
 	needsProgram  = "program types that have it"
 )
 
 var _ = declare(
-	missing(needsLock, sig(93, "spin_lock", nil)),
-	missing(needsLock, sig(94, "spin_unlock", nil)),
-	gpl(missing(needsTimer, sig(169, "timer_init", nil))),
-	gpl(missing(needsTimer, sig(170, "timer_set_callback", nil))),
-	gpl(missing(needsTimer, sig(171, "timer_start", nil))),
-	gpl(missing(needsTimer, sig(172, "timer_cancel", nil))),
-	missing(needsKptr, sig(194, "kptr_xchg", nil)),
 	missing(needsDynptr, sig(197, "dynptr_from_mem", nil)),
 	missing(needsDynptr, sig(198, "ringbuf_reserve_dynptr", nil)),
 	missing(needsDynptr, sig(199, "ringbuf_submit_dynptr", nil)),
@@ -32,8 +21,6 @@ var _ = declare(
 	missing(needsDynptr, sig(203, "dynptr_data", nil)),
 	missing(needsCallback, sig(180, "find_vma", nil)),
 	missing(needsCallback, sig(209, "user_ringbuf_drain", nil)),
-	missing(needsPerCPU, sig(153, "per_cpu_ptr", nil)),
-	missing(needsPerCPU, sig(154, "this_cpu_ptr", nil)),
 )
 
 // Of types with a fixed context none has these here: they belong to others (infrared remotes, tracing, struct_ops, LSM), or

@@ -179,6 +179,9 @@ const (
 	RetStruct        // a structure of the kernel, HelperProto.RetType, of which nothing is known but that it can be read
 	RetStructTrusted // one that is valid
 	RetStructOrNull
+	RetKptrOrNull // what the pointer in the first argument's place held
+	RetThisCPU    // one CPU's copy of what the first argument points to
+	RetThisCPUOrNull
 )
 
 // ArgKind is what a helper wants as an argument.
@@ -210,6 +213,11 @@ const (
 	ArgSockPtr       // any socket pointer, also one by BTF (ARG_PTR_TO_BTF_ID_SOCK_COMMON)
 	ArgRingBufMem    // what bpf_ringbuf_reserve returned
 	ArgStruct        // a structure of the kernel, HelperArg.Struct (ARG_PTR_TO_BTF_ID)
+	ArgSpinLock      // a bpf_spin_lock in a map's value or an object
+	ArgTimer         // a bpf_timer in a map's value
+	ArgKptrPlace     // a referenced pointer in a map's value or an object
+	ArgKptr          // what can come in its place
+	ArgPerCPU        // an object or variable of which every CPU has one
 )
 
 // HelperArg is one argument of a helper.

@@ -286,7 +286,9 @@ func (e *env) resolveNull(st *state, r *reg, isNull bool) {
 			return
 		}
 		e.setNonNull(x)
-		x.id = 0
+		if !e.keepsID(x) {
+			x.id = 0
+		}
 	})
 }
 
@@ -298,6 +300,9 @@ func (e *env) setNonNull(r *reg) {
 		case ptrToMapValue:
 		case constPtrToMap:
 			r.typ, r.aux = t, e.inner[r.aux]
+			if e.records[r.aux].rec.has(fieldTimer | fieldWorkqueue | fieldTaskWork) {
+				r.rng = int32(r.id) // the lookup's: what lies in it goes with this map only
+			}
 			return
 		default:
 			r.typ, r.aux = t, 0

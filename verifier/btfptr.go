@@ -10,7 +10,8 @@ import (
 // and how far a pointer can be relied on is in its type: trusted (valid and not NULL), of RCU (valid while the section lasts), nothing
 // (reads are safe, helpers take it) or untrusted (reads are safe, nobody takes it). Programs with such pointers only verify. The
 // others are those of kfuncs that a caller of skep registers: they are read as memory, where they end is where access ends, and
-// pointers in them are numbers, because nobody proves where they go.
+// pointers in them are numbers, because nobody proves where they go. Objects of the program are read and written in the same way
+// (objects.go); an untrusted pointer to one, from a map's value, is as one to a structure of the kernel.
 
 // walkKey is one access of a structure.
 type walkKey struct {
@@ -49,7 +50,7 @@ func (e *env) walkAt(typ int32, off, size int, flex bool) walked {
 // walkReg is walkAt through a register. Only structures of the kernel have arrays that go on behind their end: a fault reads as
 // zero there.
 func (e *env) walkReg(r *reg, off, size int) walked {
-	return e.walkAt(r.aux, off, size, r.typ&memAlloc == 0 && e.isKernelType(r.aux))
+	return e.walkAt(r.aux, off, size, r.typ&memAlloc == 0 && (e.isKernelType(r.aux) || r.typ&untrusted != 0))
 }
 
 // checkStruct checks an access through a pointer to a BTF structure.
@@ -68,10 +69,10 @@ func (e *env) checkStruct(op, off, size int, kind accessKind) error {
 		return e.reject(CodePermission, "%s is ptr_%s access user memory: off=%d", operandName(op), name, off)
 	case r.typ&percpu != 0:
 		return e.reject(CodePermission, "%s is ptr_%s access percpu memory: off=%d", operandName(op), name, off)
+	case isAllocated(r.typ):
+		return e.accessObject(r, off, size)
 	case kind == accessWrite:
 		return e.writeStruct(r, off, size)
-	case !kernel && r.typ&untrusted != 0:
-		return e.unsupported("reads through untrusted pointers (%s)", r.typ)
 	}
 	return e.walkError(e.walkReg(r, off, size))
 }
@@ -106,7 +107,7 @@ func (e *env) loadStruct(d, ptr *reg, off, size int) {
 	switch {
 	case w.kind == walkedAddress && (kernel || alloc):
 		e.setAddress(d)
-	case w.kind == walkedPointer && kernel && !alloc:
+	case w.kind == walkedPointer && !alloc && (kernel || ptr.typ&untrusted != 0):
 		e.setLoaded(d, &w, e.followed(ptr, &w))
 	}
 }
@@ -160,11 +161,11 @@ func (e *env) followed(ptr *reg, w *walked) regType {
 // inRCU reports whether what RCU protects cannot go away here: programs that may not sleep are inside of a section from start to end
 // (in_rcu_cs).
 func (e *env) inRCU() bool {
-	return e.st.rcu > 0 || !e.sleepable()
+	return e.st.rcu > 0 || e.locked() || !e.sleepable()
 }
 
 // sleepable reports whether the code that is walked may sleep (in_sleepable).
-func (e *env) sleepable() bool { return e.prog.Flags&flagSleepable != 0 }
+func (e *env) sleepable() bool { return e.prog.Flags&flagSleepable != 0 || e.st != nil && e.st.sleeps }
 
 // isKernelType reports whether a type that registers point to is one of the kernel.
 func (e *env) isKernelType(typ int32) bool { return e.kernelType[typ] }

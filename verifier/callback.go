@@ -22,10 +22,15 @@ const (
 	CallbackNone    CallbackKind = iota
 	CallbackLoop                 // bpf_loop: r1 the round, r2 what the caller passed on
 	CallbackMapElem              // bpf_for_each_map_elem: r1 the map, r2 key, r3 value, r4 what the caller passed on
+	CallbackAsync                // bpf_timer_set_callback: later, on its own; r1 the map, r2 key, r3 value
+	callbackLess                 // bpf_rbtree_add: r1 and r2 objects of the tree
 )
 
 // callCallback walks the rounds of a call with a callback; the current path goes on behind it.
 func (e *env) callCallback(m *callMeta) error {
+	if m.proto.Callback == CallbackAsync {
+		return e.pushAsync(m.callback, &m.async, false)
+	}
 	if m.proto.Callback == CallbackLoop {
 		if err := e.noteLoop(m.callback); err != nil {
 			return err
@@ -73,6 +78,7 @@ func (e *env) pushCallback(m *callMeta) error {
 	s.cur++
 	s.frames[s.cur] = callee
 	s.unrolled++
+	e.scratchedRegs, e.scratchedStack = ^uint32(0), ^uint64(0)
 	caller.rounds++
 	e.st.fr().rounds = 0
 	return nil
@@ -90,9 +96,13 @@ func (e *env) callbackArgs(m *callMeta, caller, callee *frame) error {
 		}
 		for r, t := range map[isa.Reg]regType{isa.R1: constPtrToMap, isa.R2: ptrToMapKey, isa.R3: ptrToMapValue} {
 			setPtr(&callee.regs[r], t)
-			callee.regs[r].aux = int32(m.mapIdx)
+			callee.regs[r].aux, callee.regs[r].rng = int32(m.mapIdx), m.mapUID
 		}
+		// of the value's own, so that its lock is not taken for that of another round's value, as the kernel does
+		e.giveID(&callee.regs[isa.R3])
 		callee.regs[isa.R4] = caller.regs[isa.R3]
+	case callbackLess:
+		e.lessArgs(m.kptr, callee)
 	default:
 		return e.reject(CodeInternal, "verifier internal error: callback of kind %d", m.proto.Callback)
 	}

@@ -93,6 +93,9 @@ func (e *env) markPoints(pc int) {
 			point(pc)
 			e.aux[pc].callback, e.aux[pc].force = true, true
 		}
+		if e.asyncCall(in) {
+			e.aux[pc].prune = true // before the call makes a path that was walked
+		}
 		if in.IsPseudoCall() {
 			e.aux[pc].prune = true
 			point(pc + int(in.Imm) + 1)
@@ -121,11 +124,15 @@ func (e *env) asksIter(in isa.Insn) bool {
 // callsBack reports whether in is the call of a helper that calls a function of the program while it runs
 // (is_sync_callback_calling_insn).
 func (e *env) callsBack(in isa.Insn) bool {
+	if in.IsKfuncCall() {
+		k := int(in.Imm)
+		return k >= 0 && k < len(e.prog.Kfuncs) && e.prog.Kfuncs[k].Name == "bpf_rbtree_add_impl"
+	}
 	if !in.IsHelperCall() {
 		return false
 	}
 	h := e.helper(in.Imm)
-	return h != nil && h.Callback != CallbackNone
+	return h != nil && h.Callback != CallbackNone && h.Callback != CallbackAsync
 }
 
 // components numbers the strongly connected components of the graph that have more than one instruction or a jump to

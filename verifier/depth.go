@@ -21,16 +21,21 @@ func (e *env) checkDepth() error {
 		}
 	}
 	e.spreadTailCalls()
-	w := depthWalk{e: e, private: private, seen: make([][isa.MaxFrames]int, len(e.funcs))}
 	if f := e.exceptionCallback; f != 0 { // it runs on the stack of the kernel, once the program's frames are gone
-		own := w
-		own.private = false
-		if err := own.visit(f, 0, 0); err != nil {
+		if err := e.stackOf(f, false); err != nil {
 			return err
 		}
-		w.seen = make([][isa.MaxFrames]int, len(e.funcs))
 	}
-	return w.visit(0, 0, 0)
+	// Callbacks that run on their own use the stack of whom they interrupt, and so does what they call, also where the program calls it.
+	for f := len(e.funcs) - 1; f >= 0; f-- {
+		if f != 0 && !e.funcs[f].async {
+			continue
+		}
+		if err := e.stackOf(f, private && f == 0); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // spreadTailCalls marks the functions from which a tail call can be reached.
@@ -71,14 +76,21 @@ func (w *depthWalk) visit(f, n, depth int) error {
 		return e.reject(CodeStackDepth, "tail_calls are not allowed when call stack of previous frames is %d bytes. Too large", depth)
 	}
 	own := roundDepth(info.depth)
-	if w.private && own >= privateStackMin {
+	info.shared = info.shared || !w.private
+	if !info.shared && own >= privateStackMin {
 		if own > isa.StackSize {
 			return e.reject(CodeStackDepth, "stack size of subprog %d is %d. Too large", f, own)
 		}
 	} else if depth += own; depth > isa.StackSize {
 		return e.reject(CodeStackDepth, "combined stack size of %d calls is %d. Too large", n+1, depth)
 	}
-	for _, c := range info.calls {
+	for i, c := range info.calls {
+		switch callee := &e.funcs[c]; {
+		case callee.async && callee.tailCall:
+			return e.reject(CodeCall, "tail call in a callback that runs on its own")
+		case callee.async && !info.direct[i]:
+			continue // it has a stack of its own
+		}
 		if err := w.visit(c, n+1, depth); err != nil {
 			return err
 		}
@@ -88,3 +100,9 @@ func (w *depthWalk) visit(f, n, depth int) error {
 
 // privateStackMin is the least stack size for which the kernel gives a function a stack of its own.
 const privateStackMin = 64
+
+// stackOf bounds the stack of what begins with function f.
+func (e *env) stackOf(f int, private bool) error {
+	w := depthWalk{e: e, private: private, seen: make([][isa.MaxFrames]int, len(e.funcs))}
+	return w.visit(f, 0, 0)
+}

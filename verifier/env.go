@@ -37,7 +37,10 @@ type env struct {
 	iterKinds  []iterKind
 	// exceptionCallback is the function that runs where the program throws, 0 if there is none.
 	exceptionCallback int
-	throws            bool // some path does
+	throws            bool        // some path does
+	records           []mapRecord // of each map, see mapfields.go
+	// objRecords are the records of structures that objects of the program have, as far as they were asked for.
+	objRecords map[*btf.Struct]objRecord
 
 	trail   *trail // records the path being walked; nil but for reports
 	st      *state // the state being walked
@@ -124,6 +127,9 @@ type funcInfo struct {
 	callback   bool
 	changesPkt bool
 	mightSleep bool
+	async      bool   // a callback that runs on its own
+	shared     bool   // it never has a stack of its own
+	direct     []bool // of each of calls: it is a call, not a pointer to the function
 	calls      []int
 }
 

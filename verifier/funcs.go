@@ -282,6 +282,9 @@ func (e *env) matchEach(f int) error {
 // callGlobal accepts the call of a global function by its signature.
 func (e *env) callGlobal(f int, err error) error {
 	fn, info := &e.prog.Funcs[f], &e.funcs[f]
+	if e.locked() {
+		return e.reject(CodeCall, "global function calls are not allowed while holding a lock,\nuse static function instead")
+	}
 	if info.mightSleep && !e.mayCallSleeping() {
 		return e.reject(CodeCall, "global functions that may sleep are not allowed in non-sleepable context,\n"+
 			"i.e., in a RCU/IRQ/preempt-disabled section, or in\na non-sleepable BPF program context")
@@ -483,6 +486,9 @@ func (e *env) checkReturn(op isa.Reg, name string) error {
 	r, err := e.readReg(op)
 	if err != nil {
 		return err
+	}
+	if e.st.fr().async {
+		return e.asyncReturn()
 	}
 	if e.st.frames[0].fn != 0 && !e.isException() {
 		if r.typ != scalarValue {

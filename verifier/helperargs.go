@@ -52,7 +52,7 @@ func (e *env) checkHelperArg(i int, m *callMeta) error {
 		}
 		m.releaseOp = op
 	}
-	if r.ref != 0 {
+	if r.ref != 0 && a.Kind != ArgKptrPlace {
 		if m.ref != 0 {
 			return e.reject(CodeInternal, "verifier internal error: more than one arg with ref_obj_id R%d %d %d", op, r.ref, m.ref)
 		}
@@ -109,10 +109,17 @@ var argTypes = map[ArgKind][]regType{
 	ArgConstStr:        {ptrToMapValue},
 	ArgFunc:            {ptrToFunc},
 	ArgStack:           {ptrToStack},
+	ArgSpinLock:        {ptrToMapValue, ptrToBTF | memAlloc},
+	ArgTimer:           {ptrToMapValue},
+	ArgKptrPlace:       {ptrToMapValue, ptrToBTF | memAlloc},
+	ArgPerCPU:          {ptrToBTF | percpu, ptrToBTF | percpu | memRCU, ptrToBTF | percpu | trusted},
 }
 
 // argType checks the type of an argument (check_reg_type).
 func (e *env) argType(op int, a *HelperArg, m *callMeta) error {
+	if a.Kind == ArgKptr {
+		return e.xchgValue(op, m)
+	}
 	r := &e.st.fr().regs[op]
 	t := r.typ
 	if a.OrNull {
@@ -167,7 +174,10 @@ func (e *env) argOffset(op int, release bool) error {
 			return nil
 		}
 	case ptrToBTF:
-		return e.fixedOff(op, !r.typ.mayBeNull())
+		switch r.typ &^ baseMask {
+		case 0, memAlloc, trusted, memRCU, memAlloc | nonOwn, memAlloc | nonOwn | memRCU:
+			return e.fixedOff(op, true)
+		}
 	}
 	return e.fixedOff(op, false)
 }
@@ -178,7 +188,10 @@ func (e *env) useArg(op int, a *HelperArg, null bool, m *callMeta) error {
 	kind := accessKind(writesArg(a.Kind))
 	switch a.Kind {
 	case ArgConstMapPtr:
-		m.mapIdx = int(r.aux)
+		if err := e.sameMap(op, &m.async, "timer"); err != nil {
+			return err
+		}
+		m.mapIdx, m.mapUID = int(r.aux), r.rng
 	case ArgFunc:
 		m.callback = int(r.aux)
 	case ArgMapKey:
@@ -217,6 +230,17 @@ func (e *env) useArg(op int, a *HelperArg, null bool, m *callMeta) error {
 	case ArgConstStr:
 		_, err := e.constString(op)
 		return err
+	case ArgSpinLock:
+		return e.spinLockArg(op, m.proto.ID)
+	case ArgTimer:
+		if err := e.asyncField(op, fieldTimer, &m.async); err != nil {
+			return err
+		}
+		m.mapIdx = int(m.async.idx)
+	case ArgKptrPlace:
+		return e.xchgPlace(op, m)
+	case ArgPerCPU:
+		m.percpu = *r
 	}
 	return nil
 }
@@ -255,7 +279,7 @@ func (e *env) useMem(op, size int, kind accessKind, zeroOK, raw bool, m *callMet
 		if err := e.mapMayAccess(r, off, size, kind); err != nil {
 			return err
 		}
-		return e.inRegion(op, off, size, int64(e.maps[r.aux].ValueSize), zeroOK)
+		return e.inMapValue(op, off, size, zeroOK, false)
 	case b == ptrToMapKey:
 		if kind == accessWrite {
 			return e.reject(CodePermission, "%s cannot write into %s", operandName(op), r.typ)

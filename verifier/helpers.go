@@ -13,31 +13,35 @@ import (
 
 // Helpers that the verifier treats specially, by number (enum bpf_func_id).
 const (
-	fnMapLookup       = 1
-	fnMapUpdate       = 2
-	fnMapDelete       = 3
-	fnSmpProcessorID  = 8
-	fnTailCall        = 12
-	fnRedirectMap     = 51
-	fnLocalStorage    = 81
-	fnSkRelease       = 86
-	fnMapPush         = 87
-	fnMapPop          = 88
-	fnMapPeek         = 89
-	fnSkStorageGet    = 107
-	fnSkStorageDelete = 108
-	fnDPath           = 147
-	fnIMAInodeHash    = 161
-	fnSnprintf        = 165
-	fnFuncIP          = 173
-	fnIMAFileHash     = 193
-	fnMapLookupPercpu = 195
+	fnMapLookup        = 1
+	fnMapUpdate        = 2
+	fnMapDelete        = 3
+	fnSmpProcessorID   = 8
+	fnTailCall         = 12
+	fnRedirectMap      = 51
+	fnLocalStorage     = 81
+	fnSkRelease        = 86
+	fnMapPush          = 87
+	fnMapPop           = 88
+	fnMapPeek          = 89
+	fnSkStorageGet     = 107
+	fnSkStorageDelete  = 108
+	fnDPath            = 147
+	fnIMAInodeHash     = 161
+	fnSnprintf         = 165
+	fnFuncIP           = 173
+	fnIMAFileHash      = 193
+	fnMapLookupPercpu  = 195
+	fnSpinLock         = 93
+	fnSpinUnlock       = 94
+	fnTimerSetCallback = 170
 )
 
 // callMeta is what the arguments of one call say about each other and about the result.
 type callMeta struct {
 	proto      *HelperProto
-	mapIdx     int // -1 if no map was passed
+	mapIdx     int   // -1 if no map was passed
+	mapUID     int32 // tells maps of one template apart
 	ref        uint32
 	releaseOp  int
 	fillOp     int // memory that the helper fills without reading it
@@ -47,6 +51,9 @@ type callMeta struct {
 	retMemSize int
 	sizeMax    uint64 // the largest size that the helper can be given for memory
 	callback   int    // the function passed
+	kptr       *field // the pointer in a map's value or an object, or the list or tree
+	async      asyncMap
+	percpu     reg // the object of which every CPU has one
 }
 
 func (e *env) checkHelperCall(in isa.Insn) error {
@@ -167,7 +174,11 @@ func (e *env) releaseHelperRef(m *callMeta) error {
 	if m.releaseOp == 0 {
 		return nil
 	}
-	if m.ref != 0 && e.releaseRef(m.ref) || m.ref == 0 && e.st.fr().regs[m.releaseOp].isNull() {
+	release := e.releaseRef
+	if m.kptr != nil {
+		release = e.xchgRelease
+	}
+	if m.ref != 0 && release(m.ref) || m.ref == 0 && e.st.fr().regs[m.releaseOp].isNull() {
 		return nil
 	}
 	return e.reject(CodeReference, "func bpf_%s#%d reference has not been acquired before", m.proto.Name, m.proto.ID)
@@ -296,19 +307,22 @@ func (e *env) helperResult(m *callMeta) error {
 			return e.reject(CodeInternal, "kernel subsystem misconfigured verifier")
 		}
 		ptr(ptrToMapValue)
-		r0.aux = int32(m.mapIdx)
+		r0.aux, r0.rng = int32(m.mapIdx), m.mapUID
 		if f := e.found(&e.maps[m.mapIdx]); f != ptrToMapValue && f != constPtrToMap {
 			e.facts[e.insn].FindsSocket = true
 		}
 		if m.proto.ID == fnMapLookup && m.hasKey && e.elementExists(m) {
 			// an element of an array at a known index inside it always exists
 			r0.typ &^= maybeNull
-			r0.id = 0
-			e.idGen--
+			if !e.keepsID(r0) {
+				r0.id = 0
+				e.idGen--
+			}
 		}
 	case RetMapValue:
 		setPtr(r0, ptrToMapValue)
 		r0.aux = int32(m.mapIdx)
+		e.giveID(r0)
 	case RetRingBufMemOrNull:
 		ptr(ptrToMem | ringBuf)
 		r0.aux = int32(m.retMemSize)
@@ -326,6 +340,10 @@ func (e *env) helperResult(m *callMeta) error {
 		if m.proto.RetSize == 0 {
 			r0.aux = int32(m.retMemSize)
 		}
+	case RetKptrOrNull:
+		e.xchgResult(r0, m.kptr)
+	case RetThisCPU, RetThisCPUOrNull:
+		return e.perCPUResult(r0, &m.percpu, m.proto.Ret == RetThisCPUOrNull)
 	default:
 		return e.reject(CodeInternal, "unknown return type %d of func %s#%d", m.proto.Ret, m.proto.Name, m.proto.ID)
 	}

@@ -109,7 +109,7 @@ func (e *env) callableKfunc(k *kfunc) error {
 		return e.reject(CodeBTF, "kernel function %s has no prototype in BTF", k.Name)
 	case kfuncProto(&k.Kfunc) == nil:
 		return e.unsupported("kfunc %s without the types of the kernel", k.Name)
-	case k.kernel && unmodelled(k.Name):
+	case k.kernel && unmodelled(k.Name) && fieldKfuncs[k.Name] == nil:
 		return e.unsupported("kfunc %s", k.Name)
 	case k.Flags&program.KfuncSleepable != 0 && !e.sleepable():
 		return e.reject(CodeCall, "program must be sleepable to call sleepable kfunc %s", k.Name)

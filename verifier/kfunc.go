@@ -76,6 +76,9 @@ func (e *env) checkKfuncCall(in isa.Insn) error {
 	if err := e.checkIterProto(k); err != nil {
 		return err
 	}
+	if f := fieldKfuncs[k.Name]; f != nil {
+		return e.callField(f, m)
+	}
 	n := len(m.proto.Params)
 	if n > isa.MaxFuncArgs {
 		return e.reject(CodeStackArgs, "Function %s has %d > %d args", k.Name, n, isa.MaxFuncArgs)

@@ -137,6 +137,9 @@ func (e *env) appendPointer(b []byte, r *reg) []byte {
 	if r.ref != 0 {
 		b = fmt.Appendf(sep(b), "ref_obj_id=%d", r.ref)
 	}
+	if r.typ&nonOwn != 0 {
+		b = append(sep(b), "non_own_ref"...)
+	}
 	if r.typ.isMapPointer() {
 		m := &e.maps[r.aux]
 		if m.Name != "" {
@@ -184,15 +187,19 @@ func (e *env) printState(st *state, fr *frame, all bool) {
 			b = e.appendSlot(b, fr, i)
 		}
 	}
-	for i, r := range st.refs {
-		if i == 0 {
-			b = fmt.Appendf(b, " refs=%d", r.id)
-		} else {
-			b = fmt.Appendf(b, ",%d", r.id)
+	if len(st.refs) > 0 && st.refs[0].id != 0 {
+		b = fmt.Appendf(b, " refs=%d", st.refs[0].id)
+		for _, r := range st.refs[1:] {
+			if r.id != 0 {
+				b = fmt.Appendf(b, ",%d", r.id)
+			}
 		}
 	}
-	if fr.callback {
+	switch {
+	case fr.callback:
 		b = append(b, " cb"...)
+	case fr.async:
+		b = append(b, " async_cb"...)
 	}
 	e.log.buf = append(b, '\n')
 	if !all {

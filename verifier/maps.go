@@ -4,7 +4,6 @@ import (
 	"slices"
 
 	"github.com/cilium/ebpf"
-	"github.com/cilium/ebpf/btf"
 
 	"github.com/skep-bpf/skep/internal/program"
 )
@@ -31,12 +30,6 @@ var sleepableMaps = map[ebpf.MapType]bool{
 	ebpf.Stack: true, ebpf.Arena: true,
 }
 
-// specialFields are the structures that the kernel keeps in map values and that programs may touch through helpers only.
-var specialFields = map[string]bool{
-	"bpf_spin_lock": true, "bpf_res_spin_lock": true, "bpf_timer": true, "bpf_wq": true, "bpf_list_head": true,
-	"bpf_list_node": true, "bpf_rb_root": true, "bpf_rb_node": true, "bpf_refcount": true, "bpf_task_work": true,
-}
-
 // checkMaps refuses maps that the walk would not understand.
 func (e *env) checkMaps() error {
 	e.addInnerMaps()
@@ -57,9 +50,6 @@ func (e *env) checkMaps() error {
 		if e.prog.Flags&flagSleepable != 0 && !sleepableMaps[m.Type] {
 			return e.reject(CodeCall, "Sleepable programs can only use array, hash, ringbuf and local storage maps")
 		}
-		if f := specialField(m.Value, 0, map[btf.Type]bool{}); f != "" {
-			return e.unsupported("map %s: values with a %s", m.Name, f)
-		}
 		if err := e.noteArena(m); err != nil {
 			return err
 		}
@@ -67,6 +57,12 @@ func (e *env) checkMaps() error {
 			return err
 		}
 		if err := e.checkInner(m); err != nil {
+			return err
+		}
+		if err := e.readMapRecords(int(in.Imm)); err != nil {
+			return err
+		}
+		if err := e.fieldsFitProgram(int(in.Imm)); err != nil {
 			return err
 		}
 	}
@@ -96,7 +92,9 @@ func (e *env) addInnerMaps() {
 	for i := range e.prog.Maps {
 		if m := e.prog.Maps[i].Inner; m != nil {
 			e.inner[i] = int32(len(e.maps))
-			e.maps = append(e.maps, *m)
+			template := *m
+			template.Name = "" // as in the kernel: it stands for many maps
+			e.maps = append(e.maps, template)
 		}
 	}
 }
@@ -113,9 +111,6 @@ func (e *env) checkInner(m *program.Map) error {
 	case !knownMaps[in.Type] || in.Inner != nil || in.Type == ebpf.ArrayOfMaps || in.Type == ebpf.HashOfMaps || in.Type == ebpf.CGroupStorage ||
 		in.Type == ebpf.PerCPUCGroupStorage || in.Type == ebpf.ProgramArray:
 		return e.unsupported("map %s: maps of type %v in it", m.Name, in.Type)
-	}
-	if f := specialField(in.Value, 0, map[btf.Type]bool{}); f != "" {
-		return e.unsupported("map %s: values of maps in it with a %s", m.Name, f)
 	}
 	return e.checkMapSizes(in)
 }
@@ -138,67 +133,5 @@ func (e *env) checkMapSizes(m *program.Map) error {
 	return nil
 }
 
-// specialField returns what kind of special field a value type has, "" if none: a structure of the kernel's, or a
-// pointer tagged as kptr. Each structure is looked at once (seen), which keeps the search short whatever the types are.
-func specialField(t btf.Type, depth int, seen map[btf.Type]bool) string {
-	if depth > 8 || seen[t] {
-		return ""
-	}
-	switch x := t.(type) {
-	case *btf.Struct:
-		if specialFields[x.Name] {
-			return x.Name
-		}
-		seen[t] = true
-		return specialMembers(x.Members, depth, seen)
-	case *btf.Union:
-		seen[t] = true
-		return specialMembers(x.Members, depth, seen)
-	case *btf.Array:
-		return specialField(x.Type, depth+1, seen)
-	case *btf.Datasec:
-		for _, v := range x.Vars {
-			if f := specialField(v.Type, depth+1, seen); f != "" {
-				return f
-			}
-		}
-	case *btf.Var:
-		return specialField(x.Type, depth+1, seen)
-	case *btf.Typedef:
-		return specialField(x.Type, depth+1, seen)
-	case *btf.Const:
-		return specialField(x.Type, depth+1, seen)
-	case *btf.Volatile:
-		return specialField(x.Type, depth+1, seen)
-	case *btf.Pointer:
-		return kptrTag(x.Target)
-	}
-	return ""
-}
-
-func specialMembers(ms []btf.Member, depth int, seen map[btf.Type]bool) string {
-	for _, m := range ms {
-		if f := specialField(m.Type, depth+1, seen); f != "" {
-			return f
-		}
-	}
-	return ""
-}
-
 // maxTypeChain bounds the chains of modifiers that are followed; BTF that was made in Go can have circles.
 const maxTypeChain = 64
-
-func kptrTag(t btf.Type) string {
-	for range maxTypeChain {
-		tag, ok := t.(*btf.TypeTag)
-		if !ok {
-			break
-		}
-		switch tag.Value {
-		case "kptr", "kptr_untrusted", "percpu_kptr", "uptr":
-			return tag.Value + " pointer"
-		}
-		t = tag.Type
-	}
-	return ""
-}

@@ -127,6 +127,9 @@ func (e *env) checkMem(op, off, size int, kind accessKind, value int, sx, strict
 	if err := e.checkRegion(op, off, size, kind); err != nil {
 		return err
 	}
+	if f := e.kptrAt(r, off); f != nil {
+		return e.accessKptr(f, value)
+	}
 	if kind == accessWrite || value < 0 {
 		return nil
 	}
@@ -173,7 +176,7 @@ func (e *env) checkRegion(op, off, size int, kind accessKind) error {
 		if err := e.mapMayAccess(r, off, size, kind); err != nil {
 			return err
 		}
-		return e.inRegion(op, off, size, int64(e.maps[r.aux].ValueSize), false)
+		return e.inMapValue(op, off, size, false, true)
 	case r.typ == ptrToMapKey:
 		if kind == accessWrite {
 			return e.reject(CodePermission, "write to change key %s not allowed", operandName(op))

@@ -183,7 +183,7 @@ func (e *env) resolveFuncs() error {
 			if t < 0 {
 				return e.reject(CodeControlFlow, "call to invalid destination")
 			}
-			info.calls = append(info.calls, t)
+			info.calls, info.direct = append(info.calls, t), append(info.direct, in.IsPseudoCall())
 		}
 	}
 	return e.checkAbnormalReturn()

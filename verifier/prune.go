@@ -108,6 +108,9 @@ func (e *env) evict(bucket, i int, old *state) {
 
 // covers reports whether cur needs no walking because of old; an error is an infinite loop.
 func (e *env) covers(pc int, old, cur *state) (bool, error) {
+	if a, b := old.fr(), cur.fr(); old.branches > 0 && a.async && a.entries != b.entries {
+		return false, nil // another beginning of a callback that runs on its own is no round of a loop
+	}
 	if old.branches == 0 {
 		level := byMarks
 		if old.incomplete && e.careful {
@@ -340,12 +343,13 @@ var unbound = func() reg { return reg{Scalar: scalar.Unknown(), typ: scalarValue
 
 // statesEqual reports whether old covers cur at the given level (states_equal).
 func (e *env) statesEqual(old, cur *state, level exactness) bool {
-	if old.cur != cur.cur || !sameCallers(old, cur) || len(old.refs) != len(cur.refs) {
+	if old.cur != cur.cur || old.sleeps != cur.sleeps || !sameCallers(old, cur) || len(old.refs) != len(cur.refs) {
 		return false
 	}
 	e.idmap.reset(e.idGen)
 	for i := range old.refs {
-		if old.refs[i].kind != cur.refs[i].kind || !e.idmap.same(old.refs[i].id, cur.refs[i].id) {
+		a, b := &old.refs[i], &cur.refs[i]
+		if a.kind != b.kind || a.on != b.on || !e.idmap.same(a.id, b.id) {
 			return false
 		}
 	}
@@ -394,7 +398,7 @@ func (e *env) regSafe(old, cur *reg, level exactness) bool {
 	case scalarValue:
 		return e.scalarSafe(old, cur, level)
 	case ptrToMapValue, ptrToMapKey, ptrToTPBuffer, ptrToBuf, ptrToMem:
-		return old.off == cur.off && old.aux == cur.aux && old.Covers(&cur.Scalar) &&
+		return old.off == cur.off && old.aux == cur.aux && old.rng == cur.rng && old.Covers(&cur.Scalar) &&
 			e.idmap.same(old.id, cur.id) && e.idmap.same(old.ref, cur.ref)
 	case ptrToArena:
 		return true

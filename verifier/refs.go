@@ -12,7 +12,7 @@ func (e *env) acquireRef() uint32 {
 // dropRef takes a reference off the list; false if it is not on it.
 func (s *state) dropRef(id uint32) bool {
 	for i := range s.refs {
-		if s.refs[i].id == id {
+		if !s.refs[i].kind.isLock() && s.refs[i].id == id {
 			s.refs = append(s.refs[:i:i], s.refs[i+1:]...)
 			return true
 		}
@@ -34,7 +34,7 @@ func (e *env) releaseRef(id uint32) bool {
 	return true
 }
 
-// checkLeaks rejects references that are still held where the main function ends (check_reference_leak).
+// checkLeaks rejects references and locks that are still held where the main function ends (check_reference_leak).
 func (e *env) checkLeaks() error {
 	if e.st.cur != 0 {
 		return nil
@@ -42,7 +42,7 @@ func (e *env) checkLeaks() error {
 	return e.heldRefs("BPF_EXIT instruction in main prog")
 }
 
-// heldRefs rejects if any reference is held, or a section is open, where what would lose it (check_resource_leak).
+// heldRefs rejects if any reference or lock is held, or a section is open, where what would lose it (check_resource_leak).
 func (e *env) heldRefs(what string) error {
 	var err error
 	for _, r := range e.st.refs {
@@ -55,8 +55,11 @@ func (e *env) heldRefs(what string) error {
 			err = e.why(err, "Unreleased reference id=%d alloc_insn=%d", r.id, r.insn)
 		}
 	}
-	if err != nil {
+	switch {
+	case err != nil:
 		return e.why(err, "%s would lead to reference leak", what)
+	case e.locked():
+		return e.reject(CodeReference, "%s cannot be used inside bpf_spin_lock-ed region", what)
 	}
 	return e.openSections(what)
 }

@@ -229,11 +229,11 @@ func isNumber(s string) bool {
 }
 
 var (
-	leakedRef  = regexp.MustCompile(`Unreleased reference id=\d+ alloc_insn=(\d+)`)
-	slotAtOff  = regexp.MustCompile(`stack (?:R\d+ )?off (-\d+)\+(\d+)`)
-	argSlot    = regexp.MustCompile(`stack arg(\d+) `)
-	argNumber  = regexp.MustCompile(`stack arg#(\d+) `)
-	registerIn = regexp.MustCompile(`\bR(\d+)\b`)
+	leakedRef    = regexp.MustCompile(`Unreleased reference id=\d+ alloc_insn=(\d+)`)
+	slotAtOff    = regexp.MustCompile(`stack (?:R\d+ )?off (-\d+)\+(\d+)`)
+	slotInText   = regexp.MustCompile(`stack arg(\d+) `)
+	numberInText = regexp.MustCompile(`stack arg#(\d+) `)
+	registerIn   = regexp.MustCompile(`\bR(\d+)\b`)
 )
 
 // acquired tells the story of a reference that is not released, and reports whether it is about one.
@@ -259,10 +259,10 @@ func subjectOf(r *Report, last trailStep) (operand, bool) {
 			return operand{frame: last.frame, slot: (at - 7) / 8 * 8}, true
 		}
 	}
-	if m := argSlot.FindStringSubmatch(text); m != nil && number(m[1]) >= 1 && number(m[1]) <= isa.MaxStackArgs {
+	if m := slotInText.FindStringSubmatch(text); m != nil && number(m[1]) >= 1 && number(m[1]) <= isa.MaxStackArgs {
 		return operand{frame: last.frame, op: firstSlot + number(m[1]) - 1}, true
 	}
-	if m := argNumber.FindStringSubmatch(text); m != nil && number(m[1]) > isa.MaxRegArgs && number(m[1]) <= isa.MaxRegArgs+isa.MaxStackArgs {
+	if m := numberInText.FindStringSubmatch(text); m != nil && number(m[1]) > isa.MaxRegArgs && number(m[1]) <= isa.MaxRegArgs+isa.MaxStackArgs {
 		return operand{frame: last.frame, op: firstSlot + number(m[1]) - isa.MaxRegArgs - 1}, true
 	}
 	if m := registerIn.FindStringSubmatch(text); m != nil && number(m[1]) < int32(isa.R10) {

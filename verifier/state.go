@@ -101,6 +101,9 @@ type frame struct {
 	// callback, up to where the rounds end.
 	callback bool
 	rounds   int32
+	// async: the function runs on its own, set by a call in a function that had entries such beginnings above it.
+	async   bool
+	entries int32
 }
 
 // refKind says what an entry of the list of references is.
@@ -109,12 +112,19 @@ type refKind uint8
 const (
 	refObject refKind = iota
 	refIRQ            // a section without interrupts
+	refLock           // locks, see locks.go
+	refResLock
+	refResLockIRQ
 )
 
-// refState is what the program holds: a reference to an object, or a section without interrupts.
+// isLock reports whether the entry is a lock: its id is that of what the lock lies in.
+func (k refKind) isLock() bool { return k >= refLock }
+
+// refState is what the program holds: a reference to an object, a section without interrupts, or a lock and what that lies in.
 type refState struct {
 	id   uint32
 	insn int32
+	on   int32 // of locks
 	kind refKind
 }
 
@@ -153,6 +163,7 @@ type state struct {
 	forced       bool // every scalar here and above is precise
 	incomplete   bool // see backedge.go: compared without regard to precision
 	target       bool // a back edge leads to it, and it is not finished
+	sleeps       bool // a callback that may sleep, whatever the program
 	hits, misses int
 }
 

@@ -17,6 +17,8 @@ func (e *env) structArg(op int, a *HelperArg, m *callMeta) error {
 	case ArgStruct:
 	case ArgSockPtr:
 		name = "sock_common"
+	case ArgSpinLock, ArgKptrPlace, ArgPerCPU:
+		return nil // objects of the program
 	default: // memory
 		if writesArg(a.Kind) || a.NotReadOnly || a.Kind == ArgMapKey || a.Kind == ArgMapValue {
 			return e.reject(CodePermission, "bpf_%s() may write into memory pointed by R%d type=%s", m.proto.Name, op, r.typ)

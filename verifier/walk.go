@@ -223,6 +223,9 @@ func (e *env) checkJump(in isa.Insn, printState *bool) (outcome, error) {
 // checkCall dispatches a call by what it calls.
 func (e *env) checkCall(in isa.Insn) error {
 	e.noMoreArgLoads()
+	if err := e.callUnderLock(in); err != nil {
+		return err
+	}
 	switch in.Src {
 	case isa.PseudoCall:
 		return e.checkFuncCall(in)
