@@ -27,12 +27,8 @@ func (e *env) kptrAt(r *reg, off int) *field {
 // accessKptr checks the load or store of a pointer in a map's value, whose place and size are right.
 func (e *env) accessKptr(f *field, value int) error {
 	in := e.prog.Insns[e.insn]
-	what := "kptr"
-	if f.kind == fieldUptr {
-		what = "uptr"
-	}
 	if in.Mode() != isa.ModeMEM {
-		return e.reject(CodePermission, "%s in map can only be accessed using BPF_MEM instruction mode", what)
+		return e.reject(CodePermission, "kptr in map can only be accessed using BPF_MEM instruction mode")
 	}
 	if in.Class() != isa.ClassLDX && f.kind != fieldKptrUntrusted {
 		return e.reject(CodePermission, "store to %s disallowed", map[bool]string{true: "uptr", false: "referenced kptr"}[f.kind == fieldUptr])

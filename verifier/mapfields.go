@@ -62,7 +62,7 @@ func (e *env) readMapRecord(i int) error {
 	case err != nil:
 		rec = nil // the kernel takes the map, and nothing in it for a field
 	case rec == nil:
-	case m.Flags&(flagReadOnlyProg|flagWriteOnlyProg) != 0 || !mayHave(m.Type, rec.kinds):
+	case m.Flags&(flagReadOnlyProg|flagWriteOnlyProg) != 0 || !mayHave(m.Type, rec.kinds) || !pinnable(rec):
 		return nil
 	default:
 		if err := e.checkOwners(rec, maxOwnership); err != nil {
@@ -72,6 +72,18 @@ func (e *env) readMapRecord(i int) error {
 	e.records[i] = mapRecord{btf: true, rec: rec}
 	return nil
 }
+
+// pinnable reports whether what the pointers to memory of users point to is of a size that the kernel pins, and none of its own.
+func pinnable(rec *record) bool {
+	for i := range rec.fields {
+		if f := &rec.fields[i]; f.kind == fieldUptr && (!f.local || f.target.Size == 0 || f.target.Size > maxPinned) {
+			return false
+		}
+	}
+	return true
+}
+
+const maxPinned = 4096 // PAGE_SIZE
 
 // mayHave reports whether values of maps of a type can have all these fields.
 func mayHave(t ebpf.MapType, kinds fieldKind) bool {
@@ -121,6 +133,10 @@ func (e *env) fieldsFitProgram(i int) error {
 		return e.reject(CodeCall, "socket filter progs cannot use bpf_spin_lock yet")
 	case rec.has(fieldLocks) && tracing:
 		return e.reject(CodeCall, "tracing progs cannot use bpf_spin_lock yet")
+	case rec.has(fieldTimer) && tracing:
+		return e.reject(CodeCall, "tracing progs cannot use bpf_timer yet")
+	case rec.has(fieldWorkqueue) && tracing:
+		return e.reject(CodeCall, "tracing progs cannot use bpf_wq yet")
 	}
 	return nil
 }
@@ -141,19 +157,15 @@ func (e *env) touchesField(r *reg, off, size int, direct bool) error {
 		if f.kind&(fieldAnyKptr|fieldUptr) == 0 {
 			return e.reject(CodePermission, "%s cannot be accessed directly by load/store", f.kind)
 		}
-		what := "kptr"
-		if f.kind == fieldUptr {
-			what = "uptr"
-		}
 		switch {
 		case !direct:
-			return e.reject(CodePermission, "%s cannot be accessed indirectly by helper", what)
+			return e.reject(CodePermission, "%s cannot be accessed indirectly by helper", f.kind)
 		case !r.Var.IsConst():
-			return e.reject(CodePermission, "%s access cannot have variable offset", what)
+			return e.reject(CodePermission, "%s access cannot have variable offset", f.kind)
 		case int64(f.off) != int64(off)+int64(r.Var.Value):
-			return e.reject(CodePermission, "%s access misaligned expected=%d off=%d", what, f.off, int64(off)+int64(r.Var.Value))
+			return e.reject(CodePermission, "%s access misaligned expected=%d off=%d", f.kind, f.off, int64(off)+int64(r.Var.Value))
 		case size != 8:
-			return e.reject(CodePermission, "%s access size must be BPF_DW", what)
+			return e.reject(CodePermission, "%s access size must be BPF_DW", f.kind)
 		}
 	}
 	return nil

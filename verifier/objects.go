@@ -56,7 +56,7 @@ func (e *env) localType(id uint64) (*btf.Struct, error) {
 	switch {
 	case id>>32 != 0:
 		return nil, e.reject(CodeType, "local type ID argument must be in range [0, U32_MAX]")
-	case e.prog.Types == nil:
+	case e.prog.Types == nil || e.prog.Funcs[0].Type == nil:
 		return nil, e.reject(CodeBTF, "bpf_obj_new/bpf_percpu_obj_new requires prog BTF")
 	}
 	t, err := e.prog.Types.TypeByID(btf.TypeID(id))

@@ -62,7 +62,7 @@ var structFields = []structKind{
 	{fieldListNode, "bpf_list_node", 24, 8, false},
 	{fieldRBRoot, "bpf_rb_root", 16, 8, false},
 	{fieldRBNode, "bpf_rb_node", 32, 8, false},
-	{fieldRefcount, "bpf_refcount", 4, 4, true},
+	{fieldRefcount, "bpf_refcount", 4, 4, false},
 }
 
 // structField returns the kind of field that structures of a name are, nil for any other name.
@@ -149,10 +149,11 @@ func (r *record) find(off int, kinds fieldKind) *field {
 // has reports whether there is a field of one of the kinds (btf_record_has_field).
 func (r *record) has(kinds fieldKind) bool { return r != nil && r.kinds&kinds != 0 }
 
-// offset returns where the field of a kind is that can be there once only, -1 if it is not there.
+// offset returns where the field of a kind is that a type uses one of, -1 if it is not there. Where structures in structures have
+// several it is the last.
 func (r *record) offset(kind fieldKind) int {
 	if r.has(kind) {
-		for i := range r.fields {
+		for i := len(r.fields) - 1; i >= 0; i-- {
 			if r.fields[i].kind == kind {
 				return r.fields[i].off
 			}
@@ -213,6 +214,9 @@ func (p *recordParser) finish(size int) (*record, error) {
 
 // members looks through the members of a structure that lies at an offset (btf_find_struct_field).
 func (p *recordParser) members(ms []btf.Member, at, depth int) error {
+	outer := p.seen
+	p.seen = 0 // 6.18 counts in each structure for itself
+	defer func() { p.seen = outer }()
 	for i := range ms {
 		if p.work++; p.work > maxFieldWork {
 			return errFieldCount
@@ -395,7 +399,7 @@ func (e *env) kptrTarget(f *field, t *btf.Struct) error {
 		return nil
 	}
 	f.target = s
-	if f.kind == fieldKptr && !kptrDestructors[t.Name] || f.kind == fieldUptr {
+	if f.kind == fieldKptr && !kptrDestructors[t.Name] {
 		return errFieldTarget
 	}
 	return nil

@@ -2,6 +2,7 @@ package asmtext
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -14,6 +15,7 @@ type ctypes struct {
 	structs map[string]*btf.Struct
 	unions  map[string]*btf.Union
 	basic   map[string]btf.Type
+	order   []*btf.Struct // as they were named first: their numbers, from 1
 }
 
 func newCtypes() *ctypes {
@@ -49,8 +51,38 @@ func newCtypes() *ctypes {
 func (c *ctypes) structNamed(name string) *btf.Struct {
 	if c.structs[name] == nil {
 		c.structs[name] = &btf.Struct{Name: name}
+		c.order = append(c.order, c.structs[name])
 	}
 	return c.structs[name]
+}
+
+// number returns the number that the type of that name has among the program's.
+func (c *ctypes) number(name string) int64 {
+	return int64(slices.Index(c.order, c.structNamed(name)) + 1)
+}
+
+// spec returns the structures as the types of an object would be, under their numbers.
+func (c *ctypes) spec() (*btf.Spec, error) {
+	var b btf.Builder
+	for _, s := range c.order {
+		if _, err := b.Add(s); err != nil {
+			return nil, err
+		}
+	}
+	return b.Spec()
+}
+
+// named returns the structure or plain type of that name.
+func (c *ctypes) named(name string) btf.Type {
+	if t := c.basic[name]; t != nil {
+		return t
+	}
+	return c.structNamed(name)
+}
+
+// typeTags are the tags of pointers to what a map's value can keep, as they stand in front of the star.
+var typeTags = map[string]string{
+	"__kptr": "kptr", "__kptr_untrusted": "kptr_untrusted", "__percpu_kptr": "percpu_kptr", "__uptr": "uptr",
 }
 
 // base takes qualifiers and a type name.
@@ -137,6 +169,9 @@ func (c *ctypes) declarator(p *cursor, t btf.Type) (string, btf.Type, error) {
 			t = &btf.Pointer{Target: t}
 		} else if p.accept("const") {
 			t = &btf.Const{Type: t}
+		} else if tag := typeTags[p.peek().text]; tag != "" {
+			p.pos++
+			t = &btf.TypeTag{Type: t, Value: tag}
 		} else {
 			break
 		}
@@ -283,6 +318,9 @@ func (c *ctypes) member(p *cursor, s *btf.Struct, bits *uint32) (uint32, error) 
 		return 0, fmt.Errorf("member %s: %w", name, err)
 	}
 	m := btf.Member{Name: name, Type: t}
+	if m.Tags, err = c.contains(p); err != nil {
+		return 0, err
+	}
 	if p.accept(":") {
 		n, err := strconv.ParseUint(p.next().text, 0, 8)
 		if err != nil || n == 0 || uint32(n) > uint32(size)*8 {
@@ -300,6 +338,28 @@ func (c *ctypes) member(p *cursor, s *btf.Struct, bits *uint32) (uint32, error) 
 	}
 	s.Members = append(s.Members, m)
 	return align, p.expect(";")
+}
+
+// contains takes "__contains(STRUCT, MEMBER)" behind a member: what a list or tree holds.
+func (c *ctypes) contains(p *cursor) ([]string, error) {
+	if !p.accept("__contains") {
+		return nil, nil
+	}
+	if err := p.expect("("); err != nil {
+		return nil, err
+	}
+	name, err := p.ident()
+	if err != nil {
+		return nil, err
+	}
+	if err := p.expect(","); err != nil {
+		return nil, err
+	}
+	member, err := p.ident()
+	if err != nil {
+		return nil, err
+	}
+	return []string{"contains:" + name + ":" + member}, p.expect(")")
 }
 
 // incomplete reports whether t is, or is an array of, a struct or union that has no size (yet).

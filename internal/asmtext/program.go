@@ -22,9 +22,10 @@ type ProgramOptions struct {
 //	.type xdp | tc | socket | cgroup_skb | raw_tp | syscall | ...   (also cilium/ebpf's names; default socket)
 //	.attach NAME               expected attach type, cilium/ebpf's name
 //	.name NAME     .license GPL     .flags N
-//	.map NAME TYPE KEY VALUE MAX [FLAGS] [frozen] [data=HEX] [inner=MAP] [value=STRUCT] [key=STRUCT]
+//	.map NAME TYPE KEY VALUE MAX [FLAGS] [frozen] [data=HEX] [inner=MAP] [value=TYPE] [key=TYPE]
 //	                           TYPE in the kernel's words: array, hash, prog_array; FLAGS a number or rdonly_prog ...
-//	.struct NAME { int a; long b[2]; struct other c; unsigned d:3; }
+//	.struct NAME { int a; long b[2]; struct other c; unsigned d:3; struct s __kptr *p; struct bpf_list_head h __contains(s, node); }
+//	.typeid NAME STRUCT        NAME is the number of the structure among the program's types
 //	.kfunc long NAME(int a, struct s *b, void *mem, int mem__sz) [acquire] [release] [ret_null] [trusted_args]
 //	                           [sleepable] [destructive] [rcu] [weak] [unresolved]
 //	.func NAME [args=N] [global] [weak]           starts a function; args: BTF with N parameters of type long, a, b, ...
@@ -60,6 +61,7 @@ type builder struct {
 	mapIndex   map[string]int
 	kfuncIndex map[string]int
 	funcs      []program.Func
+	numbered   bool // types are referred to by number
 }
 
 // finish binds references, names functions and completes the program.
@@ -77,6 +79,9 @@ func (b *builder) finish(src string, opt ProgramOptions) (*program.Program, erro
 			return nil, fmt.Errorf("line %d: no function, helper or kfunc %s", b.syms.Lines[r.PC], r.Name)
 		}
 		b.insns[r.PC].Imm = int32(i)
+	}
+	if err := b.bindTypes(); err != nil {
+		return nil, err
 	}
 	p := b.prog
 	p.Insns, p.Funcs = b.insns, b.funcs
@@ -135,6 +140,8 @@ func (b *builder) programDirective(name string) (bool, error) {
 		return true, b.mapDirective()
 	case ".struct":
 		return true, b.types.structDecl(&b.cursor)
+	case ".typeid":
+		return true, b.typeIDDirective()
 	case ".kfunc":
 		return true, b.kfuncDirective()
 	case ".func":
@@ -143,6 +150,42 @@ func (b *builder) programDirective(name string) (bool, error) {
 		return false, nil
 	}
 	return true, nil
+}
+
+func (b *builder) typeIDDirective() error {
+	name, err := b.ident()
+	if err != nil {
+		return err
+	}
+	of, err := b.ident()
+	if err != nil {
+		return err
+	}
+	b.equ[name], b.numbered = b.types.number(of), true
+	return nil
+}
+
+// bindTypes gives the program its types, with those of maps among them, where it refers to some by number or name.
+func (b *builder) bindTypes() error {
+	if !b.numbered {
+		return nil
+	}
+	spec, err := b.types.spec()
+	if err != nil {
+		return err
+	}
+	b.prog.Types = spec
+	for i := range b.prog.Maps {
+		for m := &b.prog.Maps[i]; m != nil; m = m.Inner {
+			if s, ok := m.Value.(*btf.Struct); ok {
+				if err := spec.TypeByName(s.Name, &s); err != nil {
+					return err
+				}
+				m.Value = s
+			}
+		}
+	}
+	return nil
 }
 
 // progTypes are names of program types as libbpf's sections or the kernel have them.
@@ -260,9 +303,9 @@ func (b *builder) mapOption(m *program.Map) error {
 		inner := b.prog.Maps[i]
 		m.Inner = &inner
 	case "value":
-		m.Value = b.types.structNamed(v)
+		m.Value = b.types.named(v)
 	case "key":
-		m.Key = b.types.structNamed(v)
+		m.Key = b.types.named(v)
 	default:
 		return fmt.Errorf("unknown map option %s", t)
 	}
