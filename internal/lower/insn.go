@@ -166,10 +166,8 @@ func (l *lowerer) load(in isa.Insn) {
 	default:
 		l.fail("unknown opcode %#02x", in.Op)
 	}
-	switch l.fact(l.pc).Ptr {
-	case verifier.PtrBTFUntrusted:
-		l.fail("load through an untrusted pointer to a BTF structure is not supported yet")
-	case verifier.PtrCtx:
+	l.reachable()
+	if l.fact(l.pc).Ptr == verifier.PtrCtx {
 		if shadow, ok := progtype.ShadowOffset(l.p.Type, int(in.Off)); ok && o.W == 4 {
 			o.Off, o.W, o.Flag = int32(shadow), 8, 0
 		}
@@ -184,7 +182,7 @@ func (l *lowerer) store(in isa.Insn) {
 	}
 	if in.IsStackArgStore() {
 		o.Op, o.Sub, o.Dst, o.Off, o.W = ir.ArgStore, uint8(isa.MaxRegArgs-in.Off/8), 0, 0, 0
-	} else if in.Mode() != isa.ModeMEM {
+	} else if l.reachable(); in.Mode() != isa.ModeMEM {
 		l.fail("unknown opcode %#02x", in.Op)
 	}
 	l.emit(o)
@@ -218,10 +216,21 @@ func (l *lowerer) atomic(in isa.Insn) {
 			o.Flag = ir.FlagFetch
 		}
 	}
-	if l.fact(l.pc).Ptr == verifier.PtrBTFUntrusted {
-		l.fail("atomic operation through an untrusted pointer")
-	}
+	l.reachable()
 	l.emit(o)
+}
+
+// reachable refuses an access through a pointer to what is not there at a run: whatever the verifier knows of the kernel's memory, here
+// it is some address. The kinds that are there are listed, so that new ones are refused.
+func (l *lowerer) reachable() {
+	f := l.fact(l.pc)
+	switch f.Ptr {
+	case verifier.PtrCtx, verifier.PtrStack, verifier.PtrMapValue, verifier.PtrPacket, verifier.PtrMem, verifier.PtrBTF:
+		return
+	}
+	if l.res != nil && f.Seen {
+		l.fail("access through a pointer of a kind that is only verified: %w", ErrNoRuntime)
+	}
 }
 
 // ld lowers the LD class: 64-bit immediates and legacy packet loads.
