@@ -65,12 +65,17 @@ func (e *env) kfuncPointer(i, op int, p *btf.FuncParam, ptr *btf.Pointer, m *kfu
 		return false, err
 	}
 	if r.typ == notInit {
-		return false, e.reject(CodeUninit, "variable ? access var_off=%s disallowed", unbound.Var)
+		return false, e.uninitPointer()
 	}
 	if err := e.argOffset(op, m.flag(program.KfuncRelease) && r.ref != 0); err != nil {
 		return false, err
 	}
 	return e.useKfuncPointer(a, m)
+}
+
+// uninitPointer refuses a register that was never written, in the words that the kernel has for it.
+func (e *env) uninitPointer() error {
+	return e.reject(CodeUninit, "variable ? access var_off=%s disallowed", unbound.Var)
 }
 
 // validArgs reports whether pointers to structures must be valid in one way or the other.

@@ -86,7 +86,7 @@ func (e *env) checkStoreImm(in isa.Insn) error {
 func (e *env) notePtr(typ regType, trustMayDiffer bool) error {
 	own := func(t regType) bool {
 		switch t.base() {
-		case ptrToCtx, ptrToSocket, ptrToSockCommon, ptrToTCPSock, ptrToXDPSock, ptrToBTF:
+		case ptrToCtx, ptrToSocket, ptrToSockCommon, ptrToTCPSock, ptrToXDPSock, ptrToBTF, ptrToArena:
 			return true
 		}
 		return false

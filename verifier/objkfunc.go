@@ -116,10 +116,7 @@ func (e *env) fieldArg(i int, a fieldArg, c *fieldCall) error {
 		return nil
 	}
 	op := i + 1
-	r, err := e.readReg(isa.Reg(op))
-	if err != nil {
-		return err
-	}
+	r := &e.st.fr().regs[op] // that it is initialised is a check of its kind
 	switch a {
 	case argNumber, argTypeID:
 		return e.numberArg(op, a, c)
@@ -130,8 +127,13 @@ func (e *env) fieldArg(i int, a fieldArg, c *fieldCall) error {
 	if r.ref != 0 {
 		c.ref = r.ref
 	}
-	if (a == argObject || a == argPerCPU) && !isTrusted(r) {
-		return e.reject(CodeType, "R%d must be referenced or trusted", op)
+	if a == argObject || a == argPerCPU {
+		if err := e.kfuncTrust(op, c.kfuncMeta); err != nil {
+			return err
+		}
+	}
+	if r.typ == notInit {
+		return e.uninitPointer()
 	}
 	if err := e.argOffset(op, c.flag(program.KfuncRelease) && r.ref != 0); err != nil {
 		return err

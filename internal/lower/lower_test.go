@@ -64,7 +64,7 @@ func env(p *program.Program) *lower.Env {
 func proof(p *program.Program) *verifier.Result {
 	r := &verifier.Result{Insns: make([]verifier.InsnFact, len(p.Insns)), Funcs: make([]verifier.FuncFact, len(p.Funcs))}
 	for i := range r.Insns {
-		r.Insns[i] = verifier.InsnFact{Seen: true, Map: -1, TailCallIndex: -1}
+		r.Insns[i] = verifier.InsnFact{Seen: true, Ptr: verifier.PtrMem, Map: -1, TailCallIndex: -1}
 	}
 	return r
 }
@@ -565,9 +565,11 @@ func TestRefusals(t *testing.T) {
 	}
 	p := parse(t, "r0 = *(u64 *)(r1 + 0)\nexit")
 	res := proof(p)
-	res.Insns[0].Ptr = verifier.PtrBTFUntrusted
-	if _, err := lower.Lower(p, res, env(p)); err == nil || !strings.Contains(err.Error(), "untrusted") {
-		t.Error(err)
+	for _, k := range []verifier.PtrKind{verifier.PtrNone, verifier.PtrBTFUntrusted, verifier.PtrArena, 200} {
+		res.Insns[0].Ptr = k
+		if _, err := lower.Lower(p, res, env(p)); !errors.Is(err, lower.ErrNoRuntime) || !strings.Contains(err.Error(), "only verified") {
+			t.Error(k, err)
+		}
 	}
 	res = proof(p)
 	res.Kernel = "bpf_array"
