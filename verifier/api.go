@@ -52,8 +52,8 @@ type Options struct {
 	Arch string
 	// JIT says what the machine that is to run the program can do with stack arguments.
 	JIT JITSupport
-	// KernelFaults repeats two wrong deductions of 6.18 that this verifier does not share: the link of a sign-extended fill, and no
-	// precision for what atomics load from the stack. It is there to explain differences: what is accepted with it is not proven.
+	// KernelFaults repeats three wrong deductions of 6.18 that this verifier does not share: the link of a sign-extended fill, no
+	// precision for what atomics load from the stack, and structures of the kernel as memory that a function may write. It is there to explain differences: what is accepted with it is not proven.
 	KernelFaults bool
 	// CheckpointEvery puts a checkpoint at every instruction (BPF_F_TEST_STATE_FREQ is a program flag and does the
 	// usual thing; this is for tests of precision).

@@ -1,6 +1,7 @@
 package verifier
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/cilium/ebpf/btf"
@@ -106,8 +107,15 @@ func (e *env) matchStruct(op int, a argInfo) error {
 	if a.nullable && e.st.fr().regs[op].isNull() {
 		return nil
 	}
-	arg := HelperArg{Kind: ArgStruct, OrNull: a.nullable, Struct: e.types[a.typ].TypeName()}
-	if err := e.argType(op, &arg, &callMeta{proto: &HelperProto{}, mapIdx: -1}); err != nil {
+	r := &e.st.fr().regs[op]
+	t := r.typ
+	if a.nullable {
+		t &^= maybeNull
+	}
+	if want := argTypes[ArgStruct]; !slices.Contains(want, t) {
+		return e.reject(CodeType, "R%d type=%s expected=%s", op, r.typ, typeList(want))
+	}
+	if err := e.pointsTo(op, e.types[a.typ], false); err != nil {
 		return err
 	}
 	return e.argOffset(op, false)

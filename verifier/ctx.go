@@ -78,6 +78,9 @@ func (e *env) checkCtxBytes(op, size int, kind accessKind) error {
 	if err := e.fixedOff(op, false); err != nil {
 		return err
 	}
+	if e.target != nil {
+		return e.checkCtxBTF(size-1, 1, kind)
+	}
 	o := progtype.Read
 	if kind == accessWrite {
 		o = progtype.Write

@@ -126,7 +126,7 @@ func (e *env) pointerArg(fn *program.Func, i int, ptr *btf.Pointer, set argTags)
 	case set&tagArena != 0:
 		return argInfo{kind: argArena}, nil
 	case !fn.Global:
-		return argInfo{}, e.reject(CodeBTF, "arg#%d of static function", i)
+		return argInfo{}, e.rejection(CodeBTF, "pointer parameter of a static function") // the kernel says nothing
 	case set&tagNullable != 0:
 		return argInfo{}, e.reject(CodeBTF, "arg#%d has invalid combination of tags", i)
 	}

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/btf"
 )
 
 // This file checks structures of the kernel that helpers get and return.
@@ -29,20 +30,26 @@ func (e *env) structArg(op int, a *HelperArg, m *callMeta) error {
 	if r.typ.mayBeNull() && (!a.OrNull || release) {
 		return e.reject(CodeNull, "Possibly NULL pointer passed to helper arg%d", op)
 	}
-	if !e.isKernelType(r.aux) {
-		return e.reject(CodeType, "R%d is of type %s but %s is expected", op, e.types[r.aux].TypeName(), name)
-	}
 	want, ok := e.kernelStructType(name)
 	if !ok {
 		return e.unsupported("helper bpf_%s: the kernel's types have no struct %s", m.proto.Name, name)
 	}
-	strict := release && m.proto.ID != fnSkRelease
-	match, why := typesMatch(e.types[r.aux], int(r.off), want, strict, true)
-	if !match {
+	return e.pointsTo(op, want, release && m.proto.ID != fnSkRelease)
+}
+
+// pointsTo checks that operand op, a pointer by BTF, points to a type of the kernel, or, unless strict, to a structure that has one
+// at its start.
+func (e *env) pointsTo(op int, want btf.Type, strict bool) error {
+	r := &e.st.fr().regs[op]
+	have := e.types[r.aux]
+	if e.isKernelType(r.aux) {
+		match, why := typesMatch(have, int(r.off), want, strict, true)
+		if match {
+			return nil
+		}
 		e.logMismatch(why)
-		return e.reject(CodeType, "R%d is of type %s but %s is expected", op, e.types[r.aux].TypeName(), name)
 	}
-	return nil
+	return e.reject(CodeType, "R%d is of type %s but %s is expected", op, have.TypeName(), want.TypeName())
 }
 
 // structResult makes r0 the structure that a helper returns.
