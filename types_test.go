@@ -120,8 +120,7 @@ func TestKernelStructures(t *testing.T) {
 func TestVerifiedHelpers(t *testing.T) {
 	exit := asm.Instructions{asm.Mov.Imm(asm.R0, 0), asm.Return()}
 	ring := &ebpf.MapSpec{Name: "ring", Type: ebpf.RingBuf, MaxEntries: 4096}
-	inner := &ebpf.MapSpec{Name: "in", Type: ebpf.Array, KeySize: 4, ValueSize: 8, MaxEntries: 1}
-	outer := &ebpf.MapSpec{Name: "out", Type: ebpf.ArrayOfMaps, KeySize: 4, ValueSize: 4, MaxEntries: 1, InnerMap: inner}
+	outer := &ebpf.MapSpec{Name: "out", Type: ebpf.ArrayOfMaps, KeySize: 4, ValueSize: 4, MaxEntries: 1, InnerMap: ring}
 	query := asm.Instructions{
 		asm.LoadMapPtr(asm.R1, 0).WithReference("ring"), asm.Mov.Imm(asm.R2, 0), asm.FnRingbufQuery.Call(),
 	}
@@ -136,7 +135,7 @@ func TestVerifiedHelpers(t *testing.T) {
 	}{
 		{"helper", "helper bpf_get_numa_node_id#42", asm.Instructions{asm.FnGetNumaNodeId.Call()}, nil},
 		{"ring buffer", "RingBuf", query, map[string]*ebpf.MapSpec{"ring": ring}},
-		{"map in map", "ArrayOfMaps", lookup, map[string]*ebpf.MapSpec{"out": outer}},
+		{"ring buffers in a map", "RingBuf", lookup, map[string]*ebpf.MapSpec{"out": outer}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			spec := &ebpf.CollectionSpec{Maps: c.maps, Programs: map[string]*ebpf.ProgramSpec{"prog": {

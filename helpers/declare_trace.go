@@ -18,7 +18,6 @@ var _ = declare(
 	sleeps(sig(148, "copy_from_user", nil, aMemOut, aSizeOrZero, aAny)),
 
 	// stacks and branches
-	variants(gpl(sig(27, "get_stackid", types(traceTypes), aCtx, aMap, aAny)), sig(27, "get_stackid", only(ebpf.PerfEvent), aCtx, aMap, aAny)),
 	gpl(returnsLength(sig(67, "get_stack", traceTypes, aCtx, aMemOut, aSizeOrZero, aAny))),
 	gpl(sig(176, "get_branch_snapshot", nil, aMemOut, aSizeOrZero)),
 	gpl(sig(119, "read_branch_records", only(ebpf.PerfEvent), aCtx, aMemNullOut, aSizeOrZero, aAny)),
@@ -28,13 +27,11 @@ var _ = declare(
 
 	// perf events
 	gpl(sig(22, "perf_event_read", nil, aMap, aAny)),
-	gpl(sig(25, "perf_event_output", types(except(ebpf.FlowDissector, ebpf.Netfilter, ebpf.SkReuseport), btfTypes), aCtx, aMap, aAny, aMem, aSizeOrZero)),
 	gpl(sig(55, "perf_event_read_value", nil, aMap, aAny, aMemOut, aSize)),
 	gpl(sig(56, "perf_prog_read_value", only(ebpf.PerfEvent), aCtx, aMemOut, aSize)),
 
 	// the current task
 	gpl(sig(35, "get_current_task", nil)),
-	sig(37, "current_task_under_cgroup", nil, aMap, aAny),
 	sig(42, "get_numa_node_id", nil),
 	sig(80, "get_current_cgroup_id", nil),
 	sig(123, "get_current_ancestor_cgroup_id", nil, aAny),

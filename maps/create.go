@@ -78,6 +78,12 @@ func checkSpec(spec *ebpf.MapSpec) (*ebpf.MapSpec, error) {
 		err = checkBloom(&s)
 	case ebpf.ArrayOfMaps, ebpf.HashOfMaps:
 		err = checkOuter(&s)
+	case ebpf.PerfEventArray:
+		err = checkPerfArray(&s)
+	case ebpf.CGroupArray:
+		err = checkAbsent(&s, FlagNUMANode|FlagReadOnly|FlagWriteOnly)
+	case ebpf.StackTrace:
+		err = checkStackTraces(&s)
 	case ebpf.DevMap, ebpf.DevMapHash, ebpf.XSKMap, ebpf.CPUMap:
 		err = checkRedirectMap(&s)
 	case ebpf.UnspecifiedMap:

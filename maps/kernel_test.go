@@ -72,8 +72,8 @@ func class(err error) string {
 // TestCreateAsKernel makes maps with every odd parameter on both sides: same verdict, same error number.
 func TestCreateAsKernel(t *testing.T) {
 	types := []ebpf.MapType{ebpf.Array, ebpf.PerCPUArray, ebpf.Hash, ebpf.PerCPUHash, ebpf.ProgramArray, ebpf.DevMap, ebpf.DevMapHash, ebpf.XSKMap,
-		ebpf.LRUHash, ebpf.LRUCPUHash, ebpf.LPMTrie, ebpf.Queue, ebpf.Stack, ebpf.BloomFilter}
-	sizes := []uint32{0, 1, 2, 4, 7, 8, 16, 512, 32 << 10, 32<<10 + 1, 4 << 20}
+		ebpf.LRUHash, ebpf.LRUCPUHash, ebpf.LPMTrie, ebpf.Queue, ebpf.Stack, ebpf.BloomFilter, ebpf.CGroupArray, ebpf.StackTrace}
+	sizes := []uint32{0, 1, 2, 4, 7, 8, 16, 512, 127 * 8, 128 * 8, 32 << 10, 32<<10 + 1, 4 << 20}
 	flags := []uint32{0, 1, 2, 4, 8, 16, 24, 64, 128, 256, 384, 1024, 2048, 4096, 1 << 20}
 	n := 0
 	for _, typ := range types {
@@ -116,6 +116,7 @@ func TestOperationsAsKernel(t *testing.T) {
 		{Type: ebpf.Hash, KeySize: 4, ValueSize: 8, MaxEntries: 7, Flags: FlagNoPrealloc},
 		{Type: ebpf.LRUHash, KeySize: 4, ValueSize: 8, MaxEntries: 200}, // never full: what goes when it is is not exact
 		{Type: ebpf.LRUHash, KeySize: 4, ValueSize: 8, MaxEntries: 200, Flags: FlagNoCommonLRU},
+		{Type: ebpf.StackTrace, KeySize: 4, ValueSize: 8, MaxEntries: 3},
 		{Type: ebpf.Array, KeySize: 4, ValueSize: 8, MaxEntries: 3, Flags: FlagReadOnlyProg},
 		{Type: ebpf.DevMapHash, KeySize: 4, ValueSize: 8, MaxEntries: 3},
 		{Type: ebpf.DevMap, KeySize: 4, ValueSize: 8, MaxEntries: 9},

@@ -132,6 +132,12 @@ func newStore(s *ebpf.MapSpec, limit uint64) (store, error) {
 		return newMapArray(s.MaxEntries, limit)
 	case ebpf.HashOfMaps:
 		return newMapHash(s, limit)
+	case ebpf.PerfEventArray:
+		return newPerfArray(s.MaxEntries), nil
+	case ebpf.CGroupArray:
+		return &absent{s.MaxEntries}, nil
+	case ebpf.StackTrace:
+		return newStackTraces(s.MaxEntries), nil
 	case ebpf.ProgramArray:
 		return newProgArray(s.MaxEntries, limit)
 	case ebpf.DevMapHash:

@@ -16,6 +16,7 @@ const (
 	EPERM      Errno = 1
 	ENOENT     Errno = 2
 	E2BIG      Errno = 7
+	EAGAIN     Errno = 11
 	ENOMEM     Errno = 12
 	EACCES     Errno = 13
 	EFAULT     Errno = 14
@@ -37,6 +38,7 @@ var table = map[Errno]info{
 	EPERM:      {"EPERM", "operation not permitted", syscall.EPERM},
 	ENOENT:     {"ENOENT", "no such file or directory", syscall.ENOENT},
 	E2BIG:      {"E2BIG", "argument list too long", syscall.E2BIG},
+	EAGAIN:     {"EAGAIN", "resource temporarily unavailable", syscall.EAGAIN},
 	EACCES:     {"EACCES", "permission denied", syscall.EACCES},
 	ENOMEM:     {"ENOMEM", "cannot allocate memory", syscall.ENOMEM},
 	EFAULT:     {"EFAULT", "bad address", syscall.EFAULT},
