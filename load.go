@@ -321,7 +321,7 @@ func (l *loader) bindMaps(p *Program) error {
 		// What is proven must hold of the map that is used, not of the spec it was made from.
 		d := describe(m)
 		pm.Type, pm.KeySize, pm.ValueSize, pm.MaxEntries, pm.Flags = d.Type, d.KeySize, d.ValueSize, d.MaxEntries, d.Flags
-		pm.Frozen, pm.Contents, pm.Inner = d.Frozen, d.Contents, d.Inner
+		pm.Frozen, pm.Contents, pm.Inner, pm.Key, pm.Value = d.Frozen, d.Contents, d.Inner, d.Key, d.Value
 		if !maps.SideOf(m).HoldMemory() {
 			return fmt.Errorf("program %s: map %s: %w", p.name, pm.Name, maps.ErrClosed)
 		}

@@ -3,11 +3,14 @@ package skep_test
 import (
 	"encoding/binary"
 	"errors"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 
 	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/asm"
+	"github.com/cilium/ebpf/btf"
 
 	"github.com/skep-bpf/skep"
 )
@@ -92,5 +95,33 @@ func TestReplacedMapOfMaps(t *testing.T) {
 	var ve *skep.VerifierError
 	if !errors.As(err, &ve) {
 		t.Errorf("a program that reads eight bytes of a value of four was loaded: %v", err)
+	}
+}
+
+// TestReplacedMapWithoutFields: a map that stands in for one with a pointer of the kernel in its values has plain bytes there, and that is
+// what the program is proven with.
+func TestReplacedMapWithoutFields(t *testing.T) {
+	own := &btf.Struct{Name: "own", Size: 8, Members: []btf.Member{{Name: "n", Type: &btf.Int{Name: "long", Size: 8}}}}
+	tagged := &btf.Pointer{Target: &btf.TypeTag{Value: "kptr_untrusted", Type: own}}
+	value := &btf.Struct{Name: "value", Size: 8, Members: []btf.Member{{Name: "p", Type: tagged}}}
+	ms := &ebpf.MapSpec{Name: "m", Type: ebpf.Array, KeySize: 4, ValueSize: 8, MaxEntries: 1, Key: &btf.Int{Name: "u32", Size: 4}, Value: value}
+	spec := &ebpf.CollectionSpec{
+		Maps: map[string]*ebpf.MapSpec{"m": ms},
+		Programs: map[string]*ebpf.ProgramSpec{"prog": {Name: "prog", Type: ebpf.SchedCLS, License: "GPL", Instructions: asm.Instructions{
+			asm.Mov.Imm(asm.R1, 0), asm.StoreMem(asm.R10, -4, asm.R1, asm.Word), asm.Mov.Reg(asm.R2, asm.R10), asm.Add.Imm(asm.R2, -4),
+			asm.LoadMapPtr(asm.R1, 0).WithReference("m"), asm.FnMapLookupElem.Call(), asm.JEq.Imm(asm.R0, 0, "out"),
+			asm.LoadMem(asm.R1, asm.R0, 0, asm.DWord), asm.JEq.Imm(asm.R1, 0, "out"), asm.LoadMem(asm.R1, asm.R1, 0, asm.DWord),
+			asm.Mov.Imm(asm.R0, 0).WithSymbol("out"), asm.Return(),
+		}}},
+	}
+	plain, err := skep.NewMap(&ebpf.MapSpec{Name: "m", Type: ebpf.Array, KeySize: 4, ValueSize: 8, MaxEntries: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer plain.Close()
+	_, err = skep.NewCollectionWithOptions(spec, skep.Options{MapReplacements: map[string]*skep.Map{"m": plain}})
+	var ve *skep.VerifierError
+	if !errors.As(err, &ve) || !strings.Contains(err.Error(), "R1 invalid mem access 'scalar'") {
+		t.Errorf("a program that follows an address from plain bytes: %v", err)
 	}
 }
