@@ -64,18 +64,19 @@ func (e *env) kfuncPointer(i, op int, p *btf.FuncParam, ptr *btf.Pointer, m *kfu
 	if err != nil {
 		return false, err
 	}
-	if r.typ == notInit {
-		return false, e.uninitPointer()
-	}
-	if err := e.argOffset(op, m.flag(program.KfuncRelease) && r.ref != 0); err != nil {
+	if err := e.kfuncOffset(op, m); err != nil {
 		return false, err
 	}
 	return e.useKfuncPointer(a, m)
 }
 
-// uninitPointer refuses a register that was never written, in the words that the kernel has for it.
-func (e *env) uninitPointer() error {
-	return e.reject(CodeUninit, "variable ? access var_off=%s disallowed", unbound.Var)
+// kfuncOffset checks that a pointer is there, and moved only as far as its type allows.
+func (e *env) kfuncOffset(op int, m *kfuncMeta) error {
+	r := &e.st.fr().regs[op]
+	if r.typ == notInit {
+		return e.reject(CodeUninit, "variable ? access var_off=%s disallowed", unbound.Var)
+	}
+	return e.argOffset(op, m.flag(program.KfuncRelease) && r.ref != 0)
 }
 
 // validArgs reports whether pointers to structures must be valid in one way or the other.

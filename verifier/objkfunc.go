@@ -116,26 +116,23 @@ func (e *env) fieldArg(i int, a fieldArg, c *fieldCall) error {
 		return nil
 	}
 	op := i + 1
-	r := &e.st.fr().regs[op] // that it is initialised is a check of its kind
+	r := &e.st.fr().regs[op]
 	switch a {
 	case argNumber, argTypeID:
 		return e.numberArg(op, a, c)
 	}
-	if (c.flag(program.KfuncRelease) || a == argCounted) && (r.isNull() || r.typ.mayBeNull()) {
-		return e.reject(CodeNull, "Possibly NULL pointer passed to trusted arg%d", i)
+	if c.validArgs() && (r.isNull() || r.typ.mayBeNull()) {
+		return e.reject(CodeNull, "Possibly NULL pointer passed to trusted %s", trustedName(i))
 	}
-	if r.ref != 0 {
-		c.ref = r.ref
+	if err := e.noteKfuncRef(op, c.kfuncMeta); err != nil {
+		return err
 	}
 	if a == argObject || a == argPerCPU {
 		if err := e.kfuncTrust(op, c.kfuncMeta); err != nil {
 			return err
 		}
 	}
-	if r.typ == notInit {
-		return e.uninitPointer()
-	}
-	if err := e.argOffset(op, c.flag(program.KfuncRelease) && r.ref != 0); err != nil {
+	if err := e.kfuncOffset(op, c.kfuncMeta); err != nil {
 		return err
 	}
 	return e.fieldPointer(i, op, a, c)
