@@ -40,13 +40,22 @@ type asyncMap struct {
 func (e *env) sameMap(op int, m *asyncMap, what string) error {
 	r := &e.st.fr().regs[op]
 	if m.known && (m.idx != r.aux || m.uid != r.rng) {
-		return e.reject(CodeType, "%s pointer in R1 map_uid=%d doesn't match map pointer in R2 map_uid=%d", what, m.uid, r.rng)
+		return e.reject(CodeType, "%s pointer in R%d map_uid=%d doesn't match map pointer in R%d map_uid=%d", what, op-1, m.uid, op, r.rng)
 	}
 	return nil
 }
 
+// asyncKind says what a callback that runs on its own returns.
+type asyncKind uint8
+
+const (
+	asyncNone asyncKind = iota // no such callback
+	asyncZero
+	asyncAny // any number of 32 bits
+)
+
 // pushAsync keeps the path through a callback that runs later, on its own (push_async_cb).
-func (e *env) pushAsync(f int, m *asyncMap, sleeps bool) error {
+func (e *env) pushAsync(f int, m *asyncMap, kind asyncKind, sleeps bool) error {
 	if err := e.matchArgs(f); err != nil {
 		// the caller's registers are not the callback's arguments: only a contradiction counts
 		if r, ok := err.(*rejection); !ok || r.code == CodeInternal {
@@ -56,7 +65,7 @@ func (e *env) pushAsync(f int, m *asyncMap, sleeps bool) error {
 	e.funcs[f].callback, e.funcs[f].async = true, true
 	start := e.prog.Funcs[f].Start
 	fr := e.newFrame()
-	*fr = frame{callsite: -1, fn: int32(f), written: ^uint64(0), stack: fr.stack[:0], async: true, entries: e.st.fr().entries + 1}
+	*fr = frame{callsite: -1, fn: int32(f), written: ^uint64(0), stack: fr.stack[:0], async: kind, entries: e.st.fr().entries + 1}
 	e.initFrame(fr)
 	for r, t := range map[isa.Reg]regType{isa.R1: constPtrToMap, isa.R2: ptrToMapKey, isa.R3: ptrToMapValue} {
 		setPtr(&fr.regs[r], t)
@@ -84,8 +93,12 @@ func (e *env) asyncReturn() error {
 	if err := e.markPrecise(int(isa.R0)); err != nil {
 		return err
 	}
-	if r0.Smin != 0 || r0.Smax != 0 {
-		return e.reject(CodeReturn, "At async callback return the register R0 has%s should have been in [%d, %d]", boundsText(&r0.Scalar), 0, 0)
+	lo, hi := int64(0), int64(0)
+	if e.st.fr().async == asyncAny {
+		lo, hi = -1<<31, 1<<31-1
+	}
+	if r0.Smin < lo || r0.Smax > hi {
+		return e.reject(CodeReturn, "At async callback return the register R0 has%s should have been in [%d, %d]", boundsText(&r0.Scalar), lo, hi)
 	}
 	return nil
 }
@@ -96,7 +109,10 @@ func (e *env) asyncCall(in isa.Insn) bool {
 	case in.IsHelperCall():
 		return in.Imm == fnTimerSetCallback
 	case in.IsKfuncCall() && in.Imm >= 0 && int(in.Imm) < len(e.prog.Kfuncs):
-		return e.prog.Kfuncs[in.Imm].Name == "bpf_wq_set_callback_impl"
+		switch e.prog.Kfuncs[in.Imm].Name {
+		case "bpf_wq_set_callback_impl", "bpf_task_work_schedule_signal_impl", "bpf_task_work_schedule_resume_impl":
+			return true
+		}
 	}
 	return false
 }

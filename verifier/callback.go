@@ -29,7 +29,7 @@ const (
 // callCallback walks the rounds of a call with a callback; the current path goes on behind it.
 func (e *env) callCallback(m *callMeta) error {
 	if m.proto.Callback == CallbackAsync {
-		return e.pushAsync(m.callback, &m.async, false)
+		return e.pushAsync(m.callback, &m.async, asyncZero, false)
 	}
 	if m.proto.Callback == CallbackLoop {
 		if err := e.noteLoop(m.callback); err != nil {

@@ -487,7 +487,7 @@ func (e *env) checkReturn(op isa.Reg, name string) error {
 	if err != nil {
 		return err
 	}
-	if e.st.fr().async {
+	if e.st.fr().async != asyncNone {
 		return e.asyncReturn()
 	}
 	if e.st.frames[0].fn != 0 && !e.isException() {

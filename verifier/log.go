@@ -198,7 +198,7 @@ func (e *env) printState(st *state, fr *frame, all bool) {
 	switch {
 	case fr.callback:
 		b = append(b, " cb"...)
-	case fr.async:
+	case fr.async != asyncNone:
 		b = append(b, " async_cb"...)
 	}
 	e.log.buf = append(b, '\n')

@@ -30,6 +30,9 @@ const (
 	argItsMap                    // the map that it lies in
 	argLater                     // a function that it calls
 	argResLock                   // a bpf_res_spin_lock
+	argIRQFlag                   // the flag on the stack of a lock that keeps interrupts away
+	argPlain                     // a pointer that every kfunc can take
+	argTaskWork                  // a bpf_task_work
 )
 
 // fieldKfunc is one kfunc: what its arguments are, and what a call of it does besides.
@@ -56,6 +59,7 @@ func init() {
 	peek := &fieldKfunc{[]fieldArg{argListHead}, (*env).callPeek}
 	root := &fieldKfunc{[]fieldArg{argTreeRoot}, (*env).callPeek}
 	child := &fieldKfunc{[]fieldArg{argTreeRoot, argTreeNode}, (*env).callPeek}
+	work := &fieldKfunc{[]fieldArg{argPlain, argTaskWork, argItsMap, argLater, argIgnored}, (*env).callTaskWork}
 	fieldKfuncs = map[string]*fieldKfunc{
 		"bpf_obj_new_impl":          {[]fieldArg{argTypeID, argIgnored}, (*env).callNew},
 		"bpf_percpu_obj_new_impl":   {[]fieldArg{argTypeID, argIgnored}, (*env).callNewPerCPU},
@@ -81,6 +85,11 @@ func init() {
 
 		"bpf_res_spin_lock":   {[]fieldArg{argResLock}, (*env).callResLock},
 		"bpf_res_spin_unlock": {[]fieldArg{argResLock}, (*env).callResUnlock},
+
+		"bpf_res_spin_lock_irqsave":          {[]fieldArg{argResLock, argIRQFlag}, (*env).callResLockIRQ},
+		"bpf_res_spin_unlock_irqrestore":     {[]fieldArg{argResLock, argIRQFlag}, (*env).callResUnlockIRQ},
+		"bpf_task_work_schedule_signal_impl": work,
+		"bpf_task_work_schedule_resume_impl": work,
 	}
 }
 
@@ -116,10 +125,14 @@ func (e *env) fieldArg(i int, a fieldArg, c *fieldCall) error {
 		return nil
 	}
 	op := i + 1
+	e.scratch(isa.Reg(op))
 	r := &e.st.fr().regs[op]
 	switch a {
 	case argNumber, argTypeID:
 		return e.numberArg(op, a, c)
+	case argPlain:
+		_, err := e.checkKfuncArg(i, c.kfuncMeta)
+		return err
 	}
 	if c.validArgs() && (r.isNull() || r.typ.mayBeNull()) {
 		return e.reject(CodeNull, "Possibly NULL pointer passed to trusted %s", trustedName(i))
@@ -181,7 +194,17 @@ func (e *env) fieldPointer(i, op int, a fieldArg, c *fieldCall) error {
 		if r.typ != constPtrToMap {
 			return e.reject(CodeType, "pointer in R%d isn't map pointer", op)
 		}
-		return e.sameMap(op, &c.async, "workqueue")
+		return e.itsMap(op, c)
+	case argTaskWork:
+		if r.typ != ptrToMapValue {
+			return e.reject(CodeType, "arg#%d doesn't point to a map value", i)
+		}
+		return e.asyncField(op, fieldTaskWork, &c.async)
+	case argIRQFlag:
+		if r.typ != ptrToStack {
+			return e.reject(CodeType, "arg#%d doesn't point to an irq flag on stack", i)
+		}
+		return nil
 	case argWorkqueue:
 		if r.typ != ptrToMapValue {
 			return e.reject(CodeType, "arg#%d doesn't point to a map value", i)
@@ -194,6 +217,14 @@ func (e *env) fieldPointer(i, op int, a fieldArg, c *fieldCall) error {
 		return nil // its own call looks at it
 	}
 	return e.reject(CodeInternal, "verifier internal error: argument of kind %d", a)
+}
+
+// itsMap checks the map that is passed with what lies in a value of it.
+func (e *env) itsMap(op int, c *fieldCall) error {
+	if e.records[c.async.idx].rec.has(fieldTaskWork) {
+		return e.sameMap(op, &c.async, "bpf_task_work")
+	}
+	return e.sameMap(op, &c.async, "workqueue")
 }
 
 // ownedArg checks an object that is given back.
@@ -241,7 +272,14 @@ func (e *env) callNumber(*fieldCall) error {
 
 // callLater sets a callback that runs later, where it may sleep.
 func (e *env) callLater(c *fieldCall) error {
-	if err := e.pushAsync(c.callback, &c.async, true); err != nil {
+	return e.callAsync(c, asyncZero)
+}
+
+// callTaskWork sets a callback that runs later in a task, where it may sleep.
+func (e *env) callTaskWork(c *fieldCall) error { return e.callAsync(c, asyncAny) }
+
+func (e *env) callAsync(c *fieldCall, kind asyncKind) error {
+	if err := e.pushAsync(c.callback, &c.async, kind, true); err != nil {
 		return e.why(err, "kfunc %s#%d failed callback verification", c.k.Name, e.prog.Insns[e.insn].Imm)
 	}
 	return e.callNumber(c)
@@ -249,10 +287,21 @@ func (e *env) callLater(c *fieldCall) error {
 
 // callResLock takes a lock that can fail: with the number 0 it is held.
 func (e *env) callResLock(*fieldCall) error {
-	if err := e.lockArg(int(isa.R1), &resLock); err != nil {
+	return e.resLockOutcomes(&resLock)
+}
+
+// callResLockIRQ is callResLock of a lock that keeps interrupts away as well, by a flag on the stack.
+func (e *env) callResLockIRQ(*fieldCall) error { return e.resLockOutcomes(&resLockIRQ) }
+
+func (e *env) callResUnlockIRQ(*fieldCall) error {
+	if err := e.releaseLock(int(isa.R1), &resLockIRQ); err != nil {
 		return err
 	}
-	return e.resLockOutcomes(&resLock)
+	if err := e.restoreIRQ(&kfuncArg{i: 1, op: int(isa.R2)}, irqLock); err != nil {
+		return err
+	}
+	e.afterCall().setNotInit()
+	return nil
 }
 
 // resLockOutcomes walks both outcomes of an attempt to take the lock in r1 (check_kfunc_call): that it fails is for later.
@@ -263,6 +312,11 @@ func (e *env) resLockOutcomes(l *lock) error {
 	}
 	if err := e.takeLock(int(isa.R1), l); err != nil {
 		return err
+	}
+	if l.kind == refResLockIRQ {
+		if err := e.saveIRQ(&kfuncArg{i: 1, op: int(isa.R2)}, irqLock); err != nil {
+			return err
+		}
 	}
 	e.setConst(e.afterCall(), 0)
 	fr := failed.fr()

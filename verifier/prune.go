@@ -108,7 +108,7 @@ func (e *env) evict(bucket, i int, old *state) {
 
 // covers reports whether cur needs no walking because of old; an error is an infinite loop.
 func (e *env) covers(pc int, old, cur *state) (bool, error) {
-	if a, b := old.fr(), cur.fr(); old.branches > 0 && a.async && a.entries != b.entries {
+	if a, b := old.fr(), cur.fr(); old.branches > 0 && a.async != asyncNone && a.entries != b.entries {
 		return false, nil // another beginning of a callback that runs on its own is no round of a loop
 	}
 	if old.branches == 0 {
@@ -485,7 +485,7 @@ func (e *env) slotSafe(o, c *stackSlot, level exactness) bool {
 	case o.typ[7] == slotIter:
 		return e.iterSafe(&o.spilled, &c.spilled)
 	case o.typ[7] == slotIRQ:
-		return e.idmap.same(o.spilled.ref, c.spilled.ref)
+		return o.spilled.aux == c.spilled.aux && e.idmap.same(o.spilled.ref, c.spilled.ref)
 	}
 	return true
 }

@@ -129,15 +129,29 @@ func (e *env) kfuncIRQ(a *kfuncArg, m *kfuncMeta) error {
 	}
 	switch {
 	case m.k.kernel && m.k.Name == kfuncIRQSave:
-		return e.saveIRQ(a)
+		return e.saveIRQ(a, irqNative)
 	case m.k.kernel && m.k.Name == kfuncIRQRestore:
-		return e.restoreIRQ(a)
+		return e.restoreIRQ(a, irqNative)
 	}
 	return e.unsupported("kfunc %s: arguments with suffix __irq_flag", m.k.Name)
 }
 
+// Who began a section without interrupts has to end it; in aux of the register that stands for a flag in its slot.
+const (
+	irqNative int32 = iota
+	irqLock         // a lock that keeps interrupts away
+)
+
+// irqOwner names who began a section as messages do.
+func irqOwner(class int32) string {
+	if class == irqLock {
+		return "lock"
+	}
+	return "native"
+}
+
 // saveIRQ puts a flag where an argument points to (mark_stack_slot_irq_flag).
-func (e *env) saveIRQ(a *kfuncArg) error {
+func (e *env) saveIRQ(a *kfuncArg, class int32) error {
 	s, _, err := e.objectSlots(a.op, 1, "irq_flag")
 	if err == nil && s != nil && s[0].holds(slotIRQ) {
 		err = e.reject(CodeType, "expected uninitialized irq flag as arg#%d", a.i)
@@ -155,20 +169,23 @@ func (e *env) saveIRQ(a *kfuncArg) error {
 		return e.reject(CodeInternal, "verifier internal error: no slot for an irq flag")
 	}
 	setPtr(&s[0].spilled, ptrToStack)
-	s[0].spilled.ref = e.acquireIRQ()
+	s[0].spilled.ref, s[0].spilled.aux = e.acquireIRQ(), class
 	s[0].fill(slotIRQ)
 	e.scratchedStack |= 1 << spi
 	return nil
 }
 
 // restoreIRQ takes the flag away that an argument points to (unmark_stack_slot_irq_flag).
-func (e *env) restoreIRQ(a *kfuncArg) error {
+func (e *env) restoreIRQ(a *kfuncArg, class int32) error {
 	s, spi, err := e.objectSlots(a.op, 1, "irq_flag")
 	if err != nil {
 		return e.why(err, "expected an initialized irq flag as arg#%d", a.i)
 	}
 	if s == nil || !s[0].isWhole(slotIRQ) {
 		return e.reject(CodeType, "expected an initialized irq flag as arg#%d", a.i)
+	}
+	if by := s[0].spilled.aux; by != class {
+		return e.reject(CodeType, "irq flag acquired by %s kfuncs cannot be restored with %s kfuncs", irqOwner(by), irqOwner(class))
 	}
 	frame := int(e.st.fr().regs[a.op].aux)
 	e.markRead(frame, spi)

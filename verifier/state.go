@@ -102,7 +102,7 @@ type frame struct {
 	callback bool
 	rounds   int32
 	// async: the function runs on its own, set by a call in a function that had entries such beginnings above it.
-	async   bool
+	async   asyncKind
 	entries int32
 }
 
