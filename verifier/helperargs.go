@@ -300,6 +300,8 @@ func (e *env) useMem(op, size int, kind accessKind, zeroOK, raw bool, m *callMet
 		return nil
 	case b == ptrToBuf:
 		return e.checkBuf(op, off, size, kind)
+	case b == ptrToBTF && isAllocated(r.typ):
+		return e.checkStruct(op, off, size, kind)
 	case b == ptrToBTF && (kind == accessRead || e.opt.KernelFaults):
 		return e.checkStruct(op, off, size, accessRead)
 	case b == ptrToCtx && (e.ctx.Plain() || e.target != nil):

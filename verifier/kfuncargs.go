@@ -358,7 +358,10 @@ func (e *env) kfuncStruct(a *kfuncArg, target btf.Type, m *kfuncMeta) error {
 	}
 	strict := m.flag(program.KfuncRelease) && r.ref != 0 || nocastAlias(have, target)
 	ok, why := typesMatch(have, int(r.off), target, strict, stands != "" || e.isKernelType(r.aux))
-	if view, isView := projections[target.TypeName()]; ok || isView && view == have.TypeName() {
+	view, isView := projections[target.TypeName()]
+	// an object of the program is never one of the kernel, whatever its type is called
+	theirs := m.k.kernel && stands == "" && !e.isKernelType(r.aux)
+	if (ok || isView && view == have.TypeName()) && !theirs {
 		return nil
 	}
 	e.logMismatch(why)
