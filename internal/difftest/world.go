@@ -19,6 +19,7 @@ import (
 	"github.com/skep-bpf/skep/helpers"
 	"github.com/skep-bpf/skep/internal/ir"
 	"github.com/skep-bpf/skep/internal/kernel"
+	"github.com/skep-bpf/skep/internal/kernelkfunc"
 	"github.com/skep-bpf/skep/internal/lower"
 	"github.com/skep-bpf/skep/internal/offheap"
 	"github.com/skep-bpf/skep/internal/progen"
@@ -98,6 +99,9 @@ func NewWorldFor(p *program.Program) (*World, error) {
 }
 
 func (w *World) bindKfunc(k *program.Kfunc) error {
+	if !k.Resolved && kernelkfunc.Find(k.Name) != nil && !program.BuiltinKfunc(k.Name) {
+		return fmt.Errorf("kfunc %s is the kernel's", k.Name)
+	}
 	b := lower.KfuncBinding{Result: lower.Ext{Bytes: 8}}
 	if k.Type != nil {
 		proto, ok := k.Type.Type.(*btf.FuncProto)
