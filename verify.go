@@ -26,7 +26,9 @@ func Verify(spec *ebpf.CollectionSpec, name string, opts Options) (*Verification
 	if spec == nil {
 		return nil, errors.New("collection spec is nil")
 	}
-	p, err := program.FromSpec(spec, name, opts.programOptions())
+	opt := opts.programOptions()
+	opt.Ksyms = true
+	p, err := program.FromSpec(spec, name, opt)
 	if err != nil {
 		return nil, err
 	}

@@ -92,7 +92,7 @@ type Result struct {
 	MaxCtx int
 	// MaxPacket is the offset of the last packet byte that the program accesses directly.
 	MaxPacket int
-	// Kernel names a structure of the kernel that the program has pointers to, "" if there is none: such a program cannot run
+	// Kernel says what of the kernel the program has pointers to, "" if there is nothing: such a program cannot run
 	// anywhere but in the kernel.
 	Kernel string
 }

@@ -117,7 +117,7 @@ func (e *env) loadStruct(d, ptr *reg, off, size int) {
 func (e *env) setAddress(d *reg) {
 	setPtr(d, ptrToMem|rdonly|untrusted)
 	if e.kernelUsed == "" {
-		e.kernelUsed = "any address"
+		e.kernelUsed = "pointers that can be any address"
 	}
 }
 

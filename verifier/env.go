@@ -29,7 +29,7 @@ type env struct {
 	kernel     *btf.Spec
 	walks      map[walkKey]walked
 	target     *target       // what a program attaches to whose context comes by BTF; nil for all others
-	kernelUsed string        // the first of the kernel's structures that a register pointed to
+	kernelUsed string        // what of the kernel registers pointed to first, for Result.Kernel
 	maps       []program.Map // the program's, and behind them the templates of maps in maps
 	inner      []int32       // of each map of the program: the number of its template
 	names      isa.Names
@@ -262,7 +262,7 @@ func (e *env) intern(t btf.Type) int32 {
 	e.typeIndex[t] = i
 	e.kernelType = append(e.kernelType, e.ofKernel(t))
 	if e.kernelType[i] && e.kernelUsed == "" {
-		e.kernelUsed = t.TypeName()
+		e.kernelUsed = "pointers to struct " + t.TypeName()
 	}
 	return i
 }

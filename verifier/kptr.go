@@ -219,8 +219,11 @@ func (e *env) xchgResult(r0 *reg, f *field) {
 // perCPUResult makes r0 one CPU's copy of an object of which every CPU has one. That of a program is its own, and lives as long as the
 // RCU section.
 func (e *env) perCPUResult(r0, obj *reg, orNull bool) error {
+	if e.isKernelType(obj.aux) {
+		return e.perCPUVariable(r0, obj, orNull)
+	}
 	if obj.typ&memRCU == 0 {
-		return e.unsupported("per-CPU variables of the kernel")
+		return e.unsupported("per-CPU pointers that are not of RCU")
 	}
 	setPtr(r0, ptrToBTF|memAlloc|memRCU)
 	r0.aux = obj.aux

@@ -85,7 +85,7 @@ func (e *env) checkWide(i int) error {
 		}
 		return nil
 	case isa.PseudoBTFID:
-		return e.unsupported("addresses of kernel variables (ksyms)")
+		return e.checkKsym(in)
 	}
 	return e.reject(CodeBadInsn, "unrecognized bpf_ld_imm64 insn")
 }

@@ -336,6 +336,8 @@ func (e *env) checkLdImm(in isa.Insn) error {
 		e.setConst(dst, isa.Imm64(in, e.prog.Insns[e.insn+1]))
 	case isa.PseudoFunc:
 		return e.loadFuncPointer(dst)
+	case isa.PseudoBTFID:
+		return e.loadKsym(dst, in.Imm)
 	case isa.PseudoMapFD:
 		setPtr(dst, constPtrToMap)
 		dst.aux = in.Imm

@@ -31,7 +31,7 @@ func TestExitCodes(t *testing.T) {
 		{"verify " + obj + "counter.o -log 8", 2, "levels are 1, 2, 4"},
 		{"verify nothing.o " + obj + "counter.o", 2, "count: accepted"},
 		{"verify -json nothing.o", 2, `{"program":"","verdict":"not loaded","error":"open nothing.o`},
-		{"verify " + obj + "private.o", 2, "not loaded: program needs_variable"},
+		{"verify " + obj + "private.o", 1, "needs_variable: rejected"},
 		{"verify", 2, "no file given"},
 		{"bench verify " + obj + "counter.o -n 1", 0, "counter.o/count"},
 		{"bench verify " + obj + "counter.o -n 1 -json -top 1", 0, `"geometric_mean":`},

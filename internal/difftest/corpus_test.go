@@ -98,7 +98,7 @@ func (c *corpus) object(t *testing.T, file string) {
 		if !strings.Contains(label, *corpusOnly) {
 			continue
 		}
-		p, err := program.FromSpec(o.Spec, name, program.Options{})
+		p, err := program.FromSpec(o.Spec, name, program.Options{Ksyms: true})
 		if err != nil {
 			t.Logf("%s: %v", label, err)
 			c.notLoaded++

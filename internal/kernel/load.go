@@ -7,7 +7,9 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 
@@ -124,7 +126,8 @@ func progLoad(a *attrProgLoad, level uint32) (fd int, log string, err error) {
 		switch {
 		case e == 0:
 			return fd, log, nil
-		case e == unix.EPERM, e == unix.ENOMEM, e == unix.ENOSPC, log == "",
+		case strings.Contains(log, "failed to find the address for kernel symbol"), // built without the names of its variables
+			e == unix.EPERM, e == unix.ENOMEM, e == unix.ENOSPC, log == "",
 			e == unix.EFAULT && strings.Contains(strings.ToLower(log), "verifier bug"): // it contradicts itself
 			return -1, log, fmt.Errorf("load: %w: %w", e, ErrNoVerdict)
 		}
@@ -143,6 +146,14 @@ func resolve(p *program.Program, maps []*Map) ([]byte, error) {
 				return nil, fmt.Errorf("insn %d: no map %d: %w", pc, in.Imm, ErrNoVerdict)
 			}
 			in.Imm = int32(maps[in.Imm].fd)
+		case in.IsLdImm64() && in.Src == isa.PseudoBTFID:
+			both, err := ksym(p, in)
+			if err != nil {
+				return nil, fmt.Errorf("insn %d: %w: %w", pc, err, ErrNoVerdict)
+			}
+			out = append(out, both...)
+			pc++
+			continue
 		case in.IsKfuncCall():
 			if in.Imm < 0 || int(in.Imm) >= len(p.Kfuncs) {
 				return nil, fmt.Errorf("insn %d: no kfunc %d: %w", pc, in.Imm, ErrNoVerdict)
@@ -165,6 +176,53 @@ func resolve(p *program.Program, maps []*Map) ([]byte, error) {
 	return out, nil
 }
 
+// ksym returns the two slots that load the address of a variable of the kernel: by its BTF, or the number itself.
+func ksym(p *program.Program, in isa.Insn) ([]byte, error) {
+	if in.Imm < 0 || int(in.Imm) >= len(p.Ksyms) {
+		return nil, fmt.Errorf("no kernel variable %d", in.Imm)
+	}
+	k := &p.Ksyms[in.Imm]
+	src, value := byte(isa.PseudoBTFID), uint64(0)
+	if k.Typed {
+		var v *btf.Var
+		id, err := vmlinuxID(k.Name, &v)
+		if err != nil {
+			return nil, err
+		}
+		value = uint64(id)
+	} else {
+		addr, ok := kallsyms()[k.Name]
+		if !ok {
+			return nil, fmt.Errorf("no symbol %s in /proc/kallsyms", k.Name)
+		}
+		src, value = 0, addr
+	}
+	out := []byte{in.Op, byte(in.Dst) | src<<4, 0, 0}
+	out = binary.NativeEndian.AppendUint32(out, uint32(value))
+	return binary.NativeEndian.AppendUint32(append(out, 0, 0, 0, 0), uint32(value>>32)), nil
+}
+
+// kallsyms are the addresses of the kernel's symbols, the first of each name.
+var kallsyms = sync.OnceValue(func() map[string]uint64 {
+	all := map[string]uint64{}
+	data, err := os.ReadFile("/proc/kallsyms")
+	if err != nil {
+		return all
+	}
+	for line := range strings.Lines(string(data)) {
+		f := strings.Fields(line)
+		if len(f) < 3 {
+			continue
+		}
+		if addr, err := strconv.ParseUint(f[0], 16, 64); err == nil {
+			if _, dup := all[f[2]]; !dup {
+				all[f[2]] = addr
+			}
+		}
+	}
+	return all
+})
+
 // vmlinuxID finds a type of the running kernel by name and kind and returns its id.
 func vmlinuxID(name string, typ any) (btf.TypeID, error) {
 	spec := program.HostTypes()
@@ -181,6 +239,8 @@ func vmlinuxID(name string, typ any) (btf.TypeID, error) {
 	case **btf.Typedef:
 		t = *v
 	case **btf.Struct:
+		t = *v
+	case **btf.Var:
 		t = *v
 	}
 	return spec.TypeID(t)

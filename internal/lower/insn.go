@@ -280,6 +280,13 @@ func (l *lowerer) ldImm64(in isa.Insn) {
 			return
 		}
 		o = ir.Insn{Op: ir.FuncAddr, Dst: uint8(in.Dst), Off: l.funcOf[f]}
+	case isa.PseudoBTFID:
+		name := ""
+		if in.Imm >= 0 && int(in.Imm) < len(l.p.Ksyms) {
+			name = l.p.Ksyms[in.Imm].Name
+		}
+		l.fail("kernel variable %s: %w", name, ErrNoRuntime)
+		return
 	default:
 		l.fail("64-bit immediate of kind %d is not supported", in.Src)
 		return

@@ -27,9 +27,6 @@ func Lower(p *program.Program, res *verifier.Result, env *Env) (*ir.Program, err
 		// Nothing lays out such a context as the code would read it, so no code is made, whoever asks for it.
 		return nil, fmt.Errorf("program %s: program type %v: %w", p.Name, p.Type, ErrNoRuntime)
 	}
-	if res != nil && res.Kernel != "" {
-		return nil, fmt.Errorf("program %s: pointers to struct %s of the kernel: %w", p.Name, res.Kernel, ErrNoRuntime)
-	}
 	if len(env.Maps) < len(p.Maps) || !kfuncsBound(p, env) {
 		return nil, fmt.Errorf("internal error: program %s: %d of %d maps and %d of %d kfuncs bound", p.Name,
 			len(env.Maps), len(p.Maps), len(env.Kfuncs), len(p.Kfuncs))
@@ -55,6 +52,9 @@ func Lower(p *program.Program, res *verifier.Result, env *Env) (*ir.Program, err
 		if err := l.function(i); err != nil {
 			return nil, err
 		}
+	}
+	if res != nil && res.Kernel != "" { // what a call needs is the better reason
+		return nil, fmt.Errorf("program %s: %s of the kernel: %w", p.Name, res.Kernel, ErrNoRuntime)
 	}
 	l.patch()
 	if !env.Exact {

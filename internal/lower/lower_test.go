@@ -13,6 +13,7 @@ import (
 	"github.com/skep-bpf/skep/internal/asmtext"
 	"github.com/skep-bpf/skep/internal/interp"
 	"github.com/skep-bpf/skep/internal/ir"
+	"github.com/skep-bpf/skep/internal/isa"
 	"github.com/skep-bpf/skep/internal/lower"
 	"github.com/skep-bpf/skep/internal/offheap"
 	"github.com/skep-bpf/skep/internal/program"
@@ -571,8 +572,16 @@ func TestRefusals(t *testing.T) {
 			t.Error(k, err)
 		}
 	}
+	p.Insns[0] = isa.Insn{Op: isa.ClassLD | isa.ModeIMM | isa.SizeDW, Src: isa.PseudoBTFID}
+	p.Insns = []isa.Insn{p.Insns[0], {}, p.Insns[1]}
+	p.Funcs[0].End = 3
+	p.Ksyms = []program.Ksym{{Name: "runqueues", Typed: true}}
+	if _, err := lower.Lower(p, nil, env(p)); !errors.Is(err, lower.ErrNoRuntime) || !strings.Contains(err.Error(), "kernel variable runqueues") {
+		t.Error(err)
+	}
+	p = parse(t, "r0 = *(u64 *)(r1 + 0)\nexit")
 	res = proof(p)
-	res.Kernel = "bpf_array"
+	res.Kernel = "pointers to struct bpf_array"
 	if _, err := lower.Lower(p, res, env(p)); !errors.Is(err, lower.ErrNoRuntime) || !strings.Contains(err.Error(), "struct bpf_array of the kernel") {
 		t.Error(err)
 	}

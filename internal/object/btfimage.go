@@ -32,8 +32,12 @@ const (
 
 // Kinds of types, and what follows the head of each: a fixed part and a part for each of its members.
 const (
-	btfKindVar     = 14
-	btfKindDatasec = 15
+	btfKindTypedef  = 8
+	btfKindVolatile = 9
+	btfKindConst    = 10
+	btfKindRestrict = 11
+	btfKindVar      = 14
+	btfKindDatasec  = 15
 )
 
 var btfTail = [20]struct{ fixed, each int }{
@@ -110,17 +114,37 @@ func (b *btfImage) sections(f func(at int, name string)) {
 	}
 }
 
-// untype makes the variables of a data section ones of type void.
-func (b *btfImage) untype(section int) {
+// untype makes the variables of a data section ones of type void, and calls f with the name of each that had another type.
+func (b *btfImage) untype(section int, f func(name string)) {
 	for i := range b.members(section) {
 		id := b.u32(b.types, section+btfTypeHead+i*btfMember)
 		if id == 0 || uint64(id) > uint64(len(b.kinds)) {
 			continue // the reader will say so
 		}
 		if at := b.kinds[id-1]; b.kind(at) == btfKindVar {
+			if !b.void(b.u32(b.types, at+btfTypeTarget)) {
+				f(b.name(at))
+			}
 			b.order.PutUint32(b.types[at+btfTypeTarget:], 0)
 		}
 	}
+}
+
+// void reports whether a type is void behind const and its like.
+func (b *btfImage) void(id uint32) bool {
+	for range 32 {
+		if id == 0 || uint64(id) > uint64(len(b.kinds)) {
+			return id == 0
+		}
+		at := b.kinds[id-1]
+		switch b.kind(at) {
+		case btfKindTypedef, btfKindVolatile, btfKindConst, btfKindRestrict:
+			id = b.u32(b.types, at+btfTypeTarget)
+		default:
+			return false
+		}
+	}
+	return false
 }
 
 // rename returns a longer section where data sections have other names. The table of strings must be its last part, as

@@ -214,6 +214,13 @@ func TestKernelVariables(t *testing.T) {
 	if i < 0 || p.Insns[i].Src != 0 || isa.Imm64(p.Insns[i], p.Insns[i+1]) != 0 {
 		t.Errorf("the address of a weak variable: %+v", p.Insns)
 	}
+	p = build(t, o, "needs_variable", program.Options{Ksyms: true})
+	if diff := cmp.Diff([]program.Ksym{{Name: "typed_variable", Typed: true}}, p.Ksyms); diff != "" {
+		t.Error(diff)
+	}
+	if !slices.ContainsFunc(p.Insns, func(in isa.Insn) bool { return in.IsLdImm64() && in.Src == isa.PseudoBTFID && in.Imm == 0 }) {
+		t.Errorf("the address of a typed variable: %+v", p.Insns)
+	}
 	_, err := program.FromSpec(o.Spec, "needs_variable", program.Options{})
 	if err == nil || !strings.Contains(err.Error(), "kernel variable typed_variable: there are no kernel variables") {
 		t.Error(err)

@@ -46,6 +46,9 @@ func (o *Object) repair(data []byte, raw *rawObject) error {
 			if ins.IsLoadFromMap() && ins.Reference() == "" {
 				program.MarkForeign(ins)
 			}
+			if raw.typed[ins.Reference()] && ins.OpCode.IsDWordLoad() {
+				program.MarkTyped(ins)
+			}
 			if len(weak) == 0 || !ins.OpCode.IsDWordLoad() {
 				continue
 			}

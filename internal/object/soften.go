@@ -35,8 +35,8 @@ type image struct {
 // soften edits the object so that cilium/ebpf v0.22 takes what it refuses and what is no obstacle here:
 //   - weak maps, data, function addresses and kconfig variables: the binding becomes global, and rawObject remembers;
 //   - the section .struct_ops, whose maps it cannot make: it is hidden and reported as ignored; the programs stay;
-//   - kernel variables with a type: the type goes, since there are no kernel variables here, and a program that uses one
-//     is refused like one that uses a variable without a type;
+//   - kernel variables with a type: the type goes, and the instructions that load their addresses are marked; a program that uses one
+//     can be verified, and does not run;
 //   - sections .bss.NAME: they become .data.bss.NAME, see restore.
 //
 // It returns the edited bytes.
@@ -61,7 +61,7 @@ func (raw *rawObject) soften(data []byte) ([]byte, error) {
 	if err := im.symbols(); err != nil {
 		return nil, err
 	}
-	if err := im.kernelVariables(); err != nil {
+	if raw.typed, err = im.kernelVariables(); err != nil {
 		return nil, err
 	}
 	if raw.renamed, err = im.zeroSections(); err != nil {
@@ -144,18 +144,19 @@ func (im *image) btf() (b *btfImage, number int, err error) {
 	return b, number, nil
 }
 
-// kernelVariables takes the types from the variables in the virtual section .ksyms.
-func (im *image) kernelVariables() error {
+// kernelVariables takes the types from the variables in the virtual section .ksyms, and returns the names of those that had one.
+func (im *image) kernelVariables() (typed map[string]bool, err error) {
 	b, _, err := im.btf()
 	if b == nil {
-		return err
+		return nil, err
 	}
+	typed = map[string]bool{}
 	b.sections(func(at int, name string) {
 		if name == ".ksyms" {
-			b.untype(at)
+			b.untype(at, func(variable string) { typed[variable] = true })
 		}
 	})
-	return nil
+	return typed, nil
 }
 
 // renamedPrefix makes a name for data of .bss.NAME.

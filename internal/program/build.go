@@ -22,6 +22,8 @@ type Options struct {
 	// Kfuncs finds a kfunc by name. If it is nil, all kfuncs stay unresolved; if not, one that it does not know is an
 	// error unless it is weak, or the kernel's own, which stays unresolved: the verifier knows it.
 	Kfuncs func(name string) (KfuncFlags, bool)
+	// Ksyms keeps loads of addresses of the kernel's variables, for a program that is only verified; without, they are errors.
+	Ksyms bool
 	// Kconfig finds the value of an extern __kconfig variable: y, n, m, a number, or a string in quotes. If it is nil,
 	// the host's configuration is read where there is one.
 	Kconfig func(name string) (value string, ok bool)
@@ -169,6 +171,10 @@ func (b *builder) resolve(ins *asm.Instruction, pc int, slots *[2]isa.Insn) erro
 	case n.kind == noteKconfig:
 		return b.kconfig(ins, n.offset, slots)
 	case n.kind == noteKsym:
+		if !n.weak && b.opt.Ksyms {
+			in.Src, in.Imm, slots[1].Imm = isa.PseudoBTFID, b.ksym(ref, isTyped(ins)), 0
+			return nil
+		}
 		if !n.weak {
 			return fmt.Errorf("kernel variable %s: there are no kernel variables in user space (a weak one reads as NULL): %w", ref, ebpf.ErrNotSupported)
 		}
@@ -186,6 +192,17 @@ func (b *builder) resolve(ins *asm.Instruction, pc int, slots *[2]isa.Insn) erro
 		return b.externLoad(ins, slots)
 	}
 	return nil
+}
+
+// ksym returns the index of a variable of the kernel, adding it if it is new.
+func (b *builder) ksym(name string, typed bool) int32 {
+	for i := range b.p.Ksyms {
+		if b.p.Ksyms[i].Name == name {
+			return int32(i)
+		}
+	}
+	b.p.Ksyms = append(b.p.Ksyms, Ksym{name, typed})
+	return int32(len(b.p.Ksyms) - 1)
 }
 
 // resolveJump patches a call or jump by name.

@@ -95,6 +95,13 @@ func MarkWeak(ins *asm.Instruction) { ins.Metadata.Set(weakKey{}, true) }
 
 func isWeak(ins *asm.Instruction) bool { return ins.Metadata.Get(weakKey{}) != nil }
 
+type typedKey struct{}
+
+// MarkTyped notes that the variable of the kernel whose address an instruction loads is declared with a type.
+func MarkTyped(ins *asm.Instruction) { ins.Metadata.Set(typedKey{}, true) }
+
+func isTyped(ins *asm.Instruction) bool { return ins.Metadata.Get(typedKey{}) != nil }
+
 type foreignKey struct{}
 
 // MarkForeign notes that a map's number in an instruction comes from a file, which cannot know one of this process.

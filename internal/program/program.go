@@ -15,7 +15,7 @@ import (
 // Program is one program ready for verification. It is not changed after it was built.
 //
 // Instructions are raw slots: a 64-bit immediate load takes two, so numbers equal the kernel's. References stand as
-// indices: ld_imm64 with PseudoMapFD or PseudoMapValue has the index into Maps in Imm; a kfunc call has the index into
+// indices: ld_imm64 with PseudoMapFD or PseudoMapValue has the index into Maps in Imm, with PseudoBTFID that into Ksyms; a kfunc call has the index into
 // Kfuncs in Imm; calls of and pointers to own functions are relative, as the kernel has them. Stack arguments are
 // always in the r11 dialect; OldDialect tells what the input was.
 type Program struct {
@@ -32,6 +32,7 @@ type Program struct {
 	Maps   []Map
 	Kfuncs []Kfunc
 	Lines  []Line // ordered by Insn
+	Ksyms  []Ksym // the kernel's variables whose addresses it loads
 	// Types are the types of the object that the program comes from, nil for one made in Go: instructions and declaration tags name
 	// types in there, by number and by name.
 	Types *btf.Spec
@@ -80,6 +81,14 @@ type Map struct {
 	// Source is what Options.Map gave for a map that is not one of the collection's: the caller's own value to bind it
 	// by. Two maps of equal name and different Source are different maps.
 	Source any
+}
+
+// Ksym is a variable of the kernel, or the address of anything that it has a name for. Those that are weak are not among them: they
+// are NULL.
+type Ksym struct {
+	Name string
+	// Typed variables are declared with a type, and mean the one of the kernel's types of that name. Without, the address is a number.
+	Typed bool
 }
 
 // Kfunc is a kernel function that the program calls by name.
