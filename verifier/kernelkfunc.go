@@ -111,6 +111,8 @@ func (e *env) callableKfunc(k *kfunc) error {
 		return e.unsupported("kfunc %s without the types of the kernel", k.Name)
 	case k.kernel && unmodelled(k.Name) && fieldKfuncs[k.Name] == nil:
 		return e.unsupported("kfunc %s", k.Name)
+	case k.kernel && k.Name == "__bpf_trap": // clang puts it where a program would go on with garbage
+		return e.reject(CodeCall, "unexpected __bpf_trap() due to uninitialized variable?")
 	case k.Flags&program.KfuncSleepable != 0 && !e.sleepable():
 		return e.reject(CodeCall, "program must be sleepable to call sleepable kfunc %s", k.Name)
 	}

@@ -48,14 +48,13 @@ func (k *kfuncMeta) trustedArgs() bool {
 // not in this list; special has them all.
 func unmodelled(name string) bool {
 	for _, p := range []string{"bpf_dynptr_", "bpf_obj_", "bpf_percpu_obj_", "bpf_list_", "bpf_rbtree_",
-		"bpf_res_spin_", "bpf_wq_", "bpf_arena_", "bpf_refcount_"} {
+		"bpf_res_spin_", "bpf_wq_", "bpf_refcount_"} {
 		if strings.HasPrefix(name, p) {
 			return true
 		}
 	}
 	switch name {
-	case "bpf_cast_to_kern_ctx", "bpf_rdonly_cast", "bpf_session_cookie", "bpf_get_kmem_cache",
-		"bpf_set_dentry_xattr", "bpf_remove_dentry_xattr", "bpf_stream_vprintk", "__bpf_trap":
+	case "bpf_cast_to_kern_ctx", "bpf_rdonly_cast", "bpf_session_cookie", "bpf_get_kmem_cache":
 		return true
 	}
 	return false

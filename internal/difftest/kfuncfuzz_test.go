@@ -25,7 +25,7 @@ var fuzzKfuncs = []string{
 	"bpf_iter_task_new", "bpf_iter_task_next", "bpf_iter_task_destroy", "bpf_iter_css_new", "bpf_iter_css_next", "bpf_iter_css_destroy",
 	"bpf_iter_task_vma_new", "bpf_iter_task_vma_next", "bpf_iter_task_vma_destroy",
 	"bpf_task_from_pid", "bpf_task_acquire", "bpf_task_release", "bpf_cgroup_from_id", "bpf_cgroup_acquire", "bpf_cgroup_release",
-	"bpf_task_under_cgroup", "bpf_cpumask_create", "bpf_cpumask_release", "bpf_cpumask_first", "bpf_copy_from_user_str",
+	"bpf_task_under_cgroup", "bpf_cpumask_create", "bpf_cpumask_release", "bpf_cpumask_first", "bpf_copy_from_user_str", "bpf_throw",
 }
 
 // iterSteps are the kinds of iterators, with the arguments that their beginning gets.
@@ -57,7 +57,9 @@ func (f *kfuncFuzz) slot() {
 func (f *kfuncFuzz) step() {
 	f.n++
 	n := f.n
-	switch f.r.IntN(14) {
+	switch f.r.IntN(15) {
+	case 14:
+		f.throw()
 	case 0, 1:
 		f.printf("call %s\n", f.pick(fuzzKfuncs[:4]...))
 	case 2:
@@ -159,6 +161,13 @@ func (f *kfuncFuzz) object() {
 	}
 }
 
+// throw ends the program, from one of several places. (No program has an exception callback: 6.18.44 never comes back from some that
+// have dead loops beside one.)
+func (f *kfuncFuzz) throw() {
+	f.printf("%s", f.pick(
+		"r1 = 0\ncall bpf_throw\n", "r1 = r8\ncall bpf_throw\n", "r1 = 1\ncall thrower\n", "r1 = 1\ncall global_thrower\n"))
+}
+
 // sleep is what may sleep: a helper, a function of the kernel, a function of the program; or what may not.
 func (f *kfuncFuzz) sleep() {
 	f.printf("%s", f.pick(
@@ -171,6 +180,9 @@ func (f *kfuncFuzz) sleep() {
 var fuzzFuncs = map[string]string{
 	"sleeper": ".func int sleeper(int a) global\n*(u64 *)(r10 - 8) = 0\nr1 = r10\nr1 += -8\nr2 = 8\nr3 = 0\ncall 148\nr0 = 0\nexit\n",
 	"calm":    ".func int calm(int a) global\nr0 = 0\nexit\n",
+
+	"thrower":        ".func int thrower(int a)\nif r1 == 0 goto no\nr1 = 1\ncall bpf_throw\nno: r0 = 0\nexit\n",
+	"global_thrower": ".func int global_thrower(int a) global\nif r1 == 0 goto none\ncall bpf_throw\nnone: r0 = 0\nexit\n",
 }
 
 // kfuncSource is the program of a seed.
