@@ -44,6 +44,9 @@ var objKinds = []struct {
 	{".struct item { struct bpf_spin_lock lock; long key; struct bpf_list_node l; struct bpf_list_node m; }", 16, -1, 8, false},
 }
 
+// ownsOther is the kind whose objects have a pointer to another object.
+const ownsOther = 3
+
 // what a register of the program is thought to hold.
 type objHeld uint8
 
@@ -289,6 +292,12 @@ func (g *objGen) access(data int) {
 // exchange gives an object to the pointer in the map's value, or reads that.
 func (g *objGen) exchange() {
 	if g.locked && !g.wild() {
+		return
+	}
+	if i, ok := g.reg(holdsOwned); ok && g.kind == ownsOther && g.IntN(2) == 0 {
+		g.labels++
+		g.emit("r1 = other_type\nr2 = 0\ncall bpf_obj_new_impl\nif r0 == 0 goto no%d\nr1 = r%d\nr1 += 40\nr2 = r0\ncall bpf_kptr_xchg", g.labels, 7+i)
+		g.emit("if r0 == 0 goto no%d\nr1 = r0\nr2 = 0\ncall bpf_obj_drop_impl\nno%d:", g.labels, g.labels)
 		return
 	}
 	if g.IntN(3) == 0 {
