@@ -446,6 +446,7 @@ func (l *loader) lower(p *Program) error {
 
 var layoutKinds = map[maps.LayoutKind]ir.MapKind{
 	maps.LayoutOther: ir.MapOther, maps.LayoutArray: ir.MapArray, maps.LayoutPerCPUArray: ir.MapPerCPUArray, maps.LayoutProgArray: ir.MapProgArray,
+	maps.LayoutArrayOfMaps: ir.MapArrayOfMaps,
 }
 
 // binding is a map as lowering wants it.

@@ -161,7 +161,7 @@ func (m *Side) InnerRegion(addr, n uint64) (rt.Region, bool) {
 			}
 		}
 	}
-	return rt.Region{}, false
+	return headerRegion(addr, n)
 }
 
 // putID writes what a lookup in a map of maps gives as a number.
@@ -260,7 +260,11 @@ func (a *mapArray) update([]byte, []byte, uint64, int) errno.Errno { return errn
 func (a *mapArray) write([]byte, []byte, uint64) errno.Errno       { return errno.EINVAL }
 func (a *mapArray) take([]byte, []byte) errno.Errno                { return errno.ENOTSUPP }
 func (a *mapArray) nextKey(key, next []byte) errno.Errno           { return nextIndex(key, next, a.max) }
-func (a *mapArray) ranges() []rt.Region                            { return nil }
+
+// ranges are the handles: code that looks a map up loads them.
+func (a *mapArray) ranges() []rt.Region {
+	return []rt.Region{{Base: uint64(a.m.addr(0)), Size: uint64(a.region.Size())}}
+}
 
 // free gives all maps back. No program uses the array any more, so none uses what it found there.
 func (a *mapArray) free() error {

@@ -101,7 +101,7 @@ func NewWithOptions(spec *ebpf.MapSpec, opts Options) (*Map, error) {
 	m.regions = m.store.ranges()
 	for i := range m.regions {
 		m.regions[i].Name = "map " + m.name
-		m.regions[i].ReadOnly = m.flags&FlagReadOnlyProg != 0
+		m.regions[i].ReadOnly = m.flags&FlagReadOnlyProg != 0 || isOuter(m.typ)
 	}
 	m.refs.Store(1)
 	m.users = 1

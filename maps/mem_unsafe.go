@@ -30,4 +30,6 @@ func loadHeader(h uint64) uint64         { return *(*uint64)(unsafe.Pointer(unsa
 func headerAt(r *offheap.Region, i int) *uint64 {
 	return (*uint64)(unsafe.Add(unsafe.Pointer(unsafe.SliceData(r.Bytes())), i*headerSize))
 }
+func memAt(h *uint64) mem { return mem{unsafe.Pointer(h)} }
+
 func headerAddr(h *uint64) uint64 { return uint64(uintptr(unsafe.Pointer(h))) }

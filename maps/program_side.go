@@ -103,6 +103,7 @@ const (
 	LayoutArray
 	LayoutPerCPUArray
 	LayoutProgArray
+	LayoutArrayOfMaps // values are handles
 )
 
 // Layout returns the map's layout. It does not change while the map is held.
@@ -117,6 +118,8 @@ func (m *Map) Layout() Layout {
 			l.Kind = LayoutPerCPUArray
 		}
 		return l
+	case *mapArray:
+		return Layout{Kind: LayoutArrayOfMaps, Values: uint64(s.m.addr(0)), Stride: 8, MaxEntries: s.max}
 	case *progArray:
 		return Layout{Kind: LayoutProgArray, Values: uint64(memOf(s.region).addr(0)), Stride: 8, MaxEntries: s.max, ProgArray: s.arr}
 	}

@@ -5,12 +5,15 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/cilium/ebpf"
+
 	"github.com/skep-bpf/skep/internal/offheap"
+	"github.com/skep-bpf/skep/internal/rt"
 )
 
 // Every map has a handle: the address of a small header outside the Go heap, which is what a program's 64-bit map load
-// puts in a register. The header's first 8 bytes hold the map's number, an index into the table below, so that a helper
-// finds the Go side with two loads. A program keeps its maps alive, so a live program's handle is always good; numbers
+// puts in a register. Its layout is in internal/rt: the map's number, an index into the table below, so that a helper
+// finds the Go side with two loads, and of an array where its values are, for code that finds its map only when it runs. A program keeps its maps alive, so a live program's handle is always good; numbers
 // of closed maps are used again.
 
 const (
@@ -55,9 +58,40 @@ func register(m *Map) error {
 	table[id] = m
 	m.id = id
 	m.header = headerAt(r.blocks[id/headersPerBlock], int(id%headersPerBlock))
-	*m.header = uint64(id)
+	setHeader(m)
 	r.table.Store(&table)
 	return nil
+}
+
+// header returns the words of a map's header.
+func header(m *Map) mem { return memAt(m.header) }
+
+// setHeader fills the header in. The number comes last: it makes the handle good.
+func setHeader(m *Map) {
+	h := header(m)
+	if a, ok := m.store.(*array); ok && m.typ == ebpf.Array {
+		h.u64(rt.HeaderValues).Store(uint64(a.m.addr(0)))
+		h.u64(rt.HeaderEntries).Store(uint64(a.maxEntries))
+	}
+	h.u64(rt.HeaderID).Store(uint64(m.id))
+}
+
+func clearHeader(m *Map) {
+	for off := rt.HeaderID; off <= rt.HeaderEntries; off += 8 {
+		header(m).u64(off).Store(0)
+	}
+}
+
+// headerRegion returns the block of headers that holds n bytes at addr.
+func headerRegion(addr, n uint64) (rt.Region, bool) {
+	registry.mu.Lock()
+	defer registry.mu.Unlock()
+	for _, b := range registry.blocks {
+		if g := (rt.Region{Base: uint64(b.Addr()), Size: uint64(b.Size()), ReadOnly: true, Name: "map headers"}); g.Contains(addr, n) {
+			return g, true
+		}
+	}
+	return rt.Region{}, false
 }
 
 // unregister frees m's number. The caller knows that no program holds its handle.
@@ -67,7 +101,7 @@ func unregister(m *Map) {
 	defer r.mu.Unlock()
 	table := append([]*Map(nil), *r.table.Load()...)
 	table[m.id] = nil
-	*m.header = 0
+	clearHeader(m)
 	r.table.Store(&table)
 	r.free = append(r.free, m.id)
 }

@@ -329,6 +329,101 @@ SEC("tc") __success __retval(30) int hash_of_maps(struct __sk_buff *ctx)
 	return sum;
 }
 
+struct wide {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 5);
+	__type(key, u32);
+	__uint(value_size, 24);
+};
+
+struct wide wide_a SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
+	__uint(max_entries, 1);
+	__type(key, u32);
+	__array(values, struct wide);
+} outer_wide SEC(".maps") = {
+	.values = {[0] = (void *)&wide_a},
+};
+
+// one lookup in what is, from call to call, a map of one kind, a map of another, or a map that is in none
+static __noinline u64 *value_in(void *m, u32 i)
+{
+	return bpf_map_lookup_elem(m, &i);
+}
+
+SEC("tc") __success __retval(321) int either_map(struct __sk_buff *ctx)
+{
+	u32 zero = 0, i = 3;
+	u64 v[3] = {300}, *p;
+	long sum = 0;
+	void *m;
+
+	bpf_map_update_elem(&wide_a, &i, v, BPF_ANY);
+	v[0] = 20;
+	bpf_map_update_elem(&inner_a, &i, v, BPF_ANY);
+	v[0] = 1;
+	bpf_map_update_elem(&inner_b, &i, v, BPF_ANY);
+	m = bpf_map_lookup_elem(&outer_wide, &zero);
+	p = m ? value_in(m, i) : NULL;
+	sum += p ? *p : 0;
+	m = bpf_map_lookup_elem(&outer_array, &zero);
+	p = m ? value_in(m, i) : NULL;
+	sum += p ? *p : 0;
+	p = value_in(&inner_b, i);
+	sum += p ? *p : 0;
+	if (m && (value_in(m, 4) || value_in(&inner_b, 4)))
+		return -1;
+	v[0] = 0;
+	bpf_map_update_elem(&inner_a, &i, v, BPF_ANY);
+	return sum;
+}
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 2);
+	__uint(map_flags, BPF_F_INNER_MAP);
+	__type(key, u32);
+	__type(value, u64);
+} short_map SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
+	__uint(max_entries, 1);
+	__type(key, u32);
+	__array(values, struct {
+		__uint(type, BPF_MAP_TYPE_ARRAY);
+		__uint(max_entries, 8);
+		__uint(map_flags, BPF_F_INNER_MAP);
+		__type(key, u32);
+		__type(value, u64);
+	});
+} outer_short SEC(".maps") = {
+	.values = {[0] = (void *)&short_map},
+};
+
+// an array that is shorter than its template has only its own elements
+SEC("tc") __success __retval(110) int shorter_than_template(struct __sk_buff *ctx)
+{
+	u32 zero = 0, i;
+	int sum = 0;
+	void *m = bpf_map_lookup_elem(&outer_short, &zero);
+
+	if (!m)
+		return -1;
+	i = 1;
+	if (bpf_map_lookup_elem(m, &i))
+		sum += 10;
+	i = 2;
+	if (!bpf_map_lookup_elem(m, &i))
+		sum += 100;
+	i = 7;
+	if (bpf_map_lookup_elem(m, &i))
+		sum += 1000;
+	return sum;
+}
+
 // the value at mark in the first map of the array, for tests that change the map meanwhile
 SEC("tc") __success __retval(0) int found_value(struct __sk_buff *ctx)
 {

@@ -131,6 +131,9 @@ type InsnFact struct {
 	// Map is, for a helper call with a map argument, the index of the one map that it gets on every path; -1 if none
 	// or several.
 	Map int32
+	// InMap says where the map of the call was found: 1 + the index in Program.Maps of the map of maps, the same on all paths; 0: in
+	// none, or not always in the same.
+	InMap int32
 	// ConstKey is the known value of the 4-byte key of an array lookup, valid if HasConstKey.
 	ConstKey    uint32
 	HasConstKey bool

@@ -1,6 +1,8 @@
 package verifier
 
 import (
+	"slices"
+
 	"github.com/cilium/ebpf"
 
 	"github.com/skep-bpf/skep/internal/bprintf"
@@ -197,10 +199,16 @@ func (e *env) noteMap(id int32, m *callMeta) error {
 	switch {
 	case m.mapIdx >= len(e.prog.Maps): // a map in a map: which one is known only when the program runs
 		fact.Map, fact.HasConstKey = -1, false
+		if at := int32(slices.Index(e.inner, int32(m.mapIdx))) + 1; !a.mapSeen || fact.InMap == at {
+			fact.InMap = at
+		} else {
+			fact.InMap = 0
+		}
 	case !a.mapSeen:
 		fact.Map = int32(m.mapIdx)
 		fact.HasConstKey, fact.ConstKey = m.hasKey, m.constKey
 	default:
+		fact.InMap = 0
 		if fact.Map != int32(m.mapIdx) {
 			fact.Map = -1
 		}

@@ -152,6 +152,8 @@ func (w *World) Env() *lower.Env {
 			b.Kind = ir.MapPerCPUArray
 		case maps.LayoutProgArray:
 			b.Kind = ir.MapProgArray
+		case maps.LayoutArrayOfMaps:
+			b.Kind = ir.MapArrayOfMaps
 		}
 		for _, g := range m.Regions() {
 			b.Memory = append(b.Memory, ir.Region{Base: g.Base, Size: g.Size, ReadOnly: g.ReadOnly, Name: g.Name})

@@ -185,7 +185,7 @@ func checkMapRef(p *Program, in *Insn) string {
 	switch {
 	case in.Op == TailCall && m.Kind != MapProgArray:
 		return "tail call through a map that is no program array"
-	case in.Op == ArrayLookup && m.Kind != MapArray && m.Kind != MapPerCPUArray:
+	case in.Op == ArrayLookup && m.Kind != MapArray && m.Kind != MapPerCPUArray && m.Kind != MapArrayOfMaps:
 		return "lookup in a map that is no array"
 	case m.Base == 0:
 		return "map without memory"

@@ -174,6 +174,7 @@ const (
 	MapArray
 	MapPerCPUArray
 	MapProgArray
+	MapArrayOfMaps // its values are handles of maps
 )
 
 // Map is what the instructions ArrayLookup and TailCall need of a map. All memory is off the Go heap and lives as long

@@ -44,7 +44,7 @@ func (l *lowerer) helper(in isa.Insn) {
 			l.fail("lookup in a map of sockets: %w", ErrNoRuntime)
 			return
 		}
-		if m >= 0 && int(m) < len(l.out.Maps) && l.arrayLookup(m) {
+		if m >= 0 && int(m) < len(l.out.Maps) && (l.arrayLookup(m) || l.outerLookup(m)) || l.innerLookup() {
 			return
 		}
 	case helperCPU:

@@ -28,7 +28,8 @@ type MapBinding struct {
 	Handle uint64
 	Kind   ir.MapKind
 	// Values is the address of value 0: of array maps (kind MapArray, MapPerCPUArray), also for direct access by
-	// ld_imm64 of a map value; of a program array that of its entries. 0 if the map has no such place.
+	// ld_imm64 of a map value; of a program array that of its entries, of an array of maps that of their handles. 0 if the map has no
+	// such place.
 	Values     uint64
 	Stride     uint32 // bytes from one value to the next
 	ValueSize  uint32

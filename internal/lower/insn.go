@@ -267,7 +267,7 @@ func (l *lowerer) ldImm64(in isa.Insn) {
 		m := &l.env.Maps[in.Imm]
 		o.Imm = int64(m.Handle)
 		if in.Src == isa.PseudoMapValue || in.Src == isa.PseudoMapIdxValue {
-			if m.Values == 0 {
+			if m.Values == 0 || m.Kind != ir.MapArray {
 				l.fail("map %s has no directly addressable value", l.p.Maps[in.Imm].Name)
 				return
 			}

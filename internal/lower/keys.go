@@ -30,7 +30,7 @@ func keys(p *ir.Program) {
 				d := &p.Insns[dead[st.Src]]
 				*d = ir.Insn{Op: ir.Mov, W: 8, Dst: d.Dst, Src: d.Dst, PC: d.PC}
 			}
-		case m.Kind == ir.MapArray:
+		case m.Kind == ir.MapArray || m.Kind == ir.MapArrayOfMaps:
 			*in = constLookup(m, uint32(st.Imm), in.PC)
 		}
 	}
