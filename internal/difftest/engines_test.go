@@ -191,6 +191,9 @@ func TestEngines(t *testing.T) {
 	seeds := foundSeeds
 	for i := range *enginePrograms {
 		seeds = append(seeds, *engineSeed+uint64(i))
+		if i%4 == 0 {
+			seeds = append(seeds, 1<<20+*engineSeed+uint64(i)) // these use more maps, and iterators
+		}
 	}
 	for _, seed := range seeds {
 		maxArgs := 5

@@ -316,7 +316,11 @@ func (f *function) lookup() {
 	}
 	m := []int{MapArray, MapArray, MapHash, MapPerCPU}[f.r.IntN(4)]
 	f.mapCall(m, mapLookup, f.key(m))
-	size := int(maps()[m].ValueSize)
+	f.useFound(int(maps()[m].ValueSize))
+}
+
+// useFound uses the value of so many bytes that a lookup has found, if it has.
+func (f *function) useFound(size int) {
 	before := f.st
 	var out int
 	if f.r.IntN(2) == 0 {
@@ -351,7 +355,11 @@ func (f *function) write() {
 		f.st.regs |= 1 << isa.R0
 		return
 	}
-	// The value comes from the spare part of the map "out".
+	f.update(m, key)
+}
+
+// update updates an element. The value comes from the spare part of the map "out".
+func (f *function) update(m int, key int16) {
 	src := f.callee()
 	f.emit(isa.Insn{Op: ldImm64, Dst: isa.R3, Src: isa.PseudoMapValue, Imm: MapOut}, isa.Insn{Imm: 64})
 	if src != 0 {

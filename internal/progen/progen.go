@@ -25,6 +25,7 @@ type Config struct {
 	Functions  int              // besides the main function
 	MaxArgs    int              // of a function; the kernel takes up to 5, skep 12
 	Maps       bool             // use maps by lookup, update and delete
+	MoreMaps   bool             // and LRU hashes, tries and queues
 	Iterators  bool             // loops over numbers by the kernel's iterator
 }
 
@@ -42,6 +43,7 @@ func ConfigFor(seed uint64, maxArgs int) Config {
 		c.Functions = 1 + r.IntN(4)
 	}
 	// the programs of small seeds stay what they were before there were iterators: some have found mistakes
+	c.MoreMaps = seed >= 1<<20 && rand.New(rand.NewPCG(seed, 0x3a95)).IntN(2) == 0
 	c.Iterators = seed >= 1<<20 && rand.New(rand.NewPCG(seed, 0x17e7)).IntN(3) == 0
 	return c
 }
@@ -52,6 +54,9 @@ const (
 	MapArray        // an array
 	MapHash
 	MapPerCPU // a per-CPU array
+	MapLRU    // an LRU hash
+	MapTrie   // an LPM trie
+	MapQueue
 )
 
 // OutSize is the size of the value of MapOut in bytes.
@@ -63,6 +68,9 @@ func maps() []program.Map {
 		MapArray:  {Name: "arr", Type: ebpf.Array, KeySize: 4, ValueSize: 48, MaxEntries: 8},
 		MapHash:   {Name: "hash", Type: ebpf.Hash, KeySize: 8, ValueSize: 24, MaxEntries: 16},
 		MapPerCPU: {Name: "percpu", Type: ebpf.PerCPUArray, KeySize: 4, ValueSize: 16, MaxEntries: 4},
+		MapLRU:    {Name: "lru", Type: ebpf.LRUHash, KeySize: 8, ValueSize: 24, MaxEntries: 4000}, // far from full
+		MapTrie:   {Name: "trie", Type: ebpf.LPMTrie, KeySize: 8, ValueSize: 16, MaxEntries: 8, Flags: 1},
+		MapQueue:  {Name: "queue", Type: ebpf.Queue, ValueSize: 8, MaxEntries: 3},
 	}
 }
 

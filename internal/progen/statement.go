@@ -16,6 +16,10 @@ func (f *function) statement() {
 		f.iterate()
 		return
 	}
+	if f.c.MoreMaps && f.r.IntN(6) == 0 {
+		f.moreMaps()
+		return
+	}
 	switch n := f.r.IntN(100); {
 	case n < 42:
 		for range 1 + f.r.IntN(3) {
