@@ -6,21 +6,12 @@ import "github.com/cilium/ebpf"
 // know. Programs that call them are refused by name.
 
 const (
-	needsDynptr   = "dynptrs"
 	needsCallback = "this kind of callback"
 	needsProgram  = "program types that have it"
 )
 
 var _ = declare(
-	missing(needsDynptr, sig(197, "dynptr_from_mem", nil)),
-	missing(needsDynptr, sig(198, "ringbuf_reserve_dynptr", nil)),
-	missing(needsDynptr, sig(199, "ringbuf_submit_dynptr", nil)),
-	missing(needsDynptr, sig(200, "ringbuf_discard_dynptr", nil)),
-	missing(needsDynptr, sig(201, "dynptr_read", nil)),
-	missing(needsDynptr, sig(202, "dynptr_write", nil)),
-	missing(needsDynptr, sig(203, "dynptr_data", nil)),
 	missing(needsCallback, sig(180, "find_vma", nil)),
-	missing(needsCallback, sig(209, "user_ringbuf_drain", nil)),
 )
 
 // Of types with a fixed context none has these here: they belong to others (infrared remotes, tracing, struct_ops, LSM), or

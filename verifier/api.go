@@ -185,6 +185,7 @@ const (
 	RetKptrOrNull // what the pointer in the first argument's place held
 	RetThisCPU    // one CPU's copy of what the first argument points to
 	RetThisCPUOrNull
+	RetDynptrMemOrNull // a slice of the dynptr that is an argument
 )
 
 // ArgKind is what a helper wants as an argument.
@@ -209,11 +210,13 @@ const (
 	ArgSocket         // PTR_TO_SOCKET only
 	ArgConstStr       // a NUL-terminated string in a read-only map
 	ArgConstAllocSize
+	ArgConstAllocSizeOrZero
 	ArgFunc          // a function of the program
 	ArgStack         // pointer to the stack, of any size
 	ArgWriteMem      // initialised memory that the helper also writes (ARG_PTR_TO_MEM without MEM_RDONLY); its size is the next argument
 	ArgFixedWriteMem // the same of HelperArg.Size bytes
 	ArgSockPtr       // any socket pointer, also one by BTF (ARG_PTR_TO_BTF_ID_SOCK_COMMON)
+	ArgDynptr        // see HelperArg.Dynptr
 	ArgRingBufMem    // what bpf_ringbuf_reserve returned
 	ArgStruct        // a structure of the kernel, HelperArg.Struct (ARG_PTR_TO_BTF_ID)
 	ArgSpinLock      // a bpf_spin_lock in a map's value or an object
@@ -231,7 +234,11 @@ type HelperArg struct {
 	Struct string // of ArgStruct
 	// NotReadOnly: memory that is read-only by its type is refused, although the helper only reads (ARG_PTR_TO_MEM without flags).
 	NotReadOnly bool
-	Align       bool // ARG_PTR_TO_FIXED_SIZE_MEM with MEM_ALIGNED: naturally aligned
+	// Dynptr is the kind of dynptr that ArgDynptr takes; Uninit, that the helper makes it, Const, that it leaves the dynptr itself
+	// as it is.
+	Dynptr        DynptrKind
+	Uninit, Const bool
+	Align         bool // ARG_PTR_TO_FIXED_SIZE_MEM with MEM_ALIGNED: naturally aligned
 }
 
 // HelperProto is the prototype of a helper.

@@ -21,6 +21,7 @@ type CallbackKind uint8
 const (
 	CallbackNone    CallbackKind = iota
 	CallbackLoop                 // bpf_loop: r1 the round, r2 what the caller passed on
+	CallbackDynptr               // bpf_user_ringbuf_drain: r1 a dynptr of the record, r2 what the caller passed on
 	CallbackMapElem              // bpf_for_each_map_elem: r1 the map, r2 key, r3 value, r4 what the caller passed on
 	CallbackAsync                // bpf_timer_set_callback: later, on its own; r1 the map, r2 key, r3 value
 	callbackLess                 // bpf_rbtree_add: r1 and r2 objects of the tree
@@ -89,6 +90,10 @@ func (e *env) callbackArgs(m *callMeta, caller, callee *frame) error {
 	switch m.proto.Callback {
 	case CallbackLoop:
 		e.setUnknown(&callee.regs[isa.R1])
+		callee.regs[isa.R2] = caller.regs[isa.R3]
+	case CallbackDynptr:
+		e.idGen++
+		markDynptr(&callee.regs[isa.R1], DynptrLocal, 0, e.idGen)
 		callee.regs[isa.R2] = caller.regs[isa.R3]
 	case CallbackMapElem:
 		if !hasForEach(e.maps[m.mapIdx].Type) {

@@ -23,6 +23,7 @@ const (
 	argArena
 	argStruct    // a trusted pointer to a structure of the kernel
 	argUntrusted // a pointer that reads go through with care: to a structure of the kernel, or to anything
+	argDynptr
 )
 
 type argInfo struct {
@@ -111,12 +112,11 @@ func (e *env) readArg(f, i int, t btf.Type, tags []string) (argInfo, error) {
 // pointerArg is readArg for a pointer that is not the context.
 func (e *env) pointerArg(fn *program.Func, i int, ptr *btf.Pointer, set argTags) (argInfo, error) {
 	target := btf.UnderlyingType(ptr.Target)
-	s, isStruct := target.(*btf.Struct)
 	switch {
-	case isStruct && s.Name == "bpf_dynptr" && set != 0:
+	case isDynptrType(ptr.Target) && set != 0:
 		return argInfo{}, e.reject(CodeBTF, "arg#%d has invalid combination of tags", i)
-	case isStruct && s.Name == "bpf_dynptr" && fn.Global:
-		return argInfo{}, e.unsupported("dynptr parameters")
+	case isDynptrType(ptr.Target):
+		return argInfo{kind: argDynptr}, nil
 	case set&tagTrusted != 0:
 		return e.trustedArg(i, target, set)
 	case set&tagUntrusted != 0:
@@ -257,6 +257,10 @@ func (e *env) matchEach(f int) error {
 			if r.typ != ptrToCtx {
 				return e.reject(CodeType, "%s expects pointer to ctx", argName(i))
 			}
+		case argDynptr:
+			if err := e.passDynptr(op, f); err != nil {
+				return err
+			}
 		case argMem:
 			if !e.prog.Funcs[f].Global {
 				continue
@@ -341,7 +345,7 @@ func (e *env) leaveFunc() error {
 // dropPackets forgets all packet pointers: the packet may have moved (clear_all_pkt_pointers).
 func (e *env) dropPackets() {
 	e.st.eachReg(func(r *reg) {
-		if r.typ.isPacketAny() {
+		if r.typ.isPacketAny() || r.typ.isPacketSlice() {
 			e.setUnknown(r)
 		}
 	})
@@ -423,6 +427,9 @@ func (e *env) entryArg(r *reg, a argInfo) {
 		setPtr(r, ptrToCtx)
 	case argStruct, argUntrusted:
 		e.entryStruct(r, a)
+	case argDynptr:
+		e.idGen++
+		markDynptr(r, DynptrLocal, 0, e.idGen)
 	case argMem:
 		setPtr(r, ptrToMem)
 		r.aux = int32(a.size)

@@ -42,12 +42,17 @@ func (e *env) checkHelperArg(i int, m *callMeta) error {
 		if err := e.argType(op, a, m); err != nil {
 			return err
 		}
-		if err := e.argOffset(op, m.proto.ReleaseArg == op); err != nil {
+		release := m.proto.ReleaseArg == op && !(a.Kind == ArgDynptr && r.typ == ptrToStack) // a dynptr is released wherever it lies
+		if err := e.argOffset(op, release); err != nil {
 			return err
 		}
 	}
 	if m.proto.ReleaseArg == op {
-		if r.ref == 0 && !r.isNull() {
+		if a.Kind == ArgDynptr {
+			if err := e.releasableDynptr(op); err != nil {
+				return err
+			}
+		} else if r.ref == 0 && !r.isNull() {
 			return e.reject(CodeReference, "R%d must be referenced when passed to release function", op)
 		}
 		m.releaseOp = op
@@ -113,6 +118,9 @@ var argTypes = map[ArgKind][]regType{
 	ArgTimer:           {ptrToMapValue},
 	ArgKptrPlace:       {ptrToMapValue, ptrToBTF | memAlloc},
 	ArgPerCPU:          {ptrToBTF | percpu, ptrToBTF | percpu | memRCU, ptrToBTF | percpu | trusted},
+	ArgDynptr:          {ptrToStack, constPtrToDynptr},
+
+	ArgConstAllocSizeOrZero: {scalarValue},
 }
 
 // argType checks the type of an argument (check_reg_type).
@@ -127,6 +135,9 @@ func (e *env) argType(op int, a *HelperArg, m *callMeta) error {
 	}
 	if !writesArg(a.Kind) && !a.NotReadOnly {
 		t &^= rdonly
+	}
+	if takesSlices(a.Kind) {
+		t &^= sliceMask
 	}
 	want, ok := argTypes[a.Kind]
 	if !ok {
@@ -159,6 +170,15 @@ func writesArg(k ArgKind) bool {
 	return false
 }
 
+// takesSlices reports whether slices of dynptrs are memory for such an argument as well (ARG_PTR_TO_MEM).
+func takesSlices(k ArgKind) bool {
+	switch k {
+	case ArgMem, ArgUninitMem, ArgWriteMem, ArgFixedMem, ArgFixedUninitMem, ArgFixedWriteMem:
+		return true
+	}
+	return false
+}
+
 // argOffset checks that a pointer passed on is moved only as far as its type allows (check_func_arg_reg_off).
 func (e *env) argOffset(op int, release bool) error {
 	r := &e.st.fr().regs[op]
@@ -170,7 +190,7 @@ func (e *env) argOffset(op int, release bool) error {
 	}
 	switch r.typ.base() {
 	case ptrToStack, ptrToPacket, ptrToPacketMeta, ptrToMapValue, ptrToMem, scalarValue:
-		if !r.typ.mayBeNull() {
+		if !r.typ.mayBeNull() && r.typ&sliceMask == 0 {
 			return nil
 		}
 	case ptrToBTF:
@@ -221,7 +241,9 @@ func (e *env) useArg(op int, a *HelperArg, null bool, m *callMeta) error {
 		prev := &m.proto.Args[op-2]
 		w := accessKind(writesArg(prev.Kind))
 		return e.sizeArg(op, op-1, w, a.Kind == ArgConstSizeOrZero, bool(w) && prev.Kind != ArgWriteMem, m)
-	case ArgConstAllocSize:
+	case ArgDynptr:
+		return e.helperDynptr(op, a, m)
+	case ArgConstAllocSize, ArgConstAllocSizeOrZero:
 		if !r.Var.IsConst() {
 			return e.reject(CodeType, "R%d is not a known constant'", op)
 		}

@@ -37,6 +37,8 @@ const (
 	fnSpinLock         = 93
 	fnSpinUnlock       = 94
 	fnTimerSetCallback = 170
+	fnDynptrFromMem    = 197
+	fnDynptrWrite      = 202
 )
 
 // callMeta is what the arguments of one call say about each other and about the result.
@@ -56,6 +58,10 @@ type callMeta struct {
 	kptr       *field // the pointer in a map's value or an object, or the list or tree
 	async      asyncMap
 	percpu     reg // the object of which every CPU has one
+
+	dynptr              DynptrKind // the dynptr passed
+	dynptrID, dynptrRef uint32
+	movesPacket         bool
 }
 
 func (e *env) checkHelperCall(in isa.Insn) error {
@@ -97,7 +103,7 @@ func (e *env) checkHelperCall(in isa.Insn) error {
 	if id == fnTailCall {
 		return e.tailCall()
 	}
-	if h.ChangesPacket {
+	if h.ChangesPacket || m.movesPacket {
 		e.dropPackets()
 	}
 	return nil
@@ -175,6 +181,9 @@ func gplCompatible(l string) bool {
 func (e *env) releaseHelperRef(m *callMeta) error {
 	if m.releaseOp == 0 {
 		return nil
+	}
+	if m.proto.Args[m.releaseOp-1].Kind == ArgDynptr {
+		return e.releaseDynptr(m.releaseOp)
 	}
 	release := e.releaseRef
 	if m.kptr != nil {
@@ -272,7 +281,7 @@ func (e *env) checkSpecialHelper(id int32, m *callMeta) error {
 	if m.proto.Callback != CallbackNone {
 		return e.callCallback(m)
 	}
-	return nil
+	return e.dynptrHelper(id, m)
 }
 
 // checkSnprintf checks the format against the number of values (check_bpf_snprintf_call).
@@ -342,6 +351,9 @@ func (e *env) helperResult(m *callMeta) error {
 		ptr(ptrToTCPSock)
 	case RetStruct, RetStructTrusted, RetStructOrNull:
 		return e.structResult(r0, m)
+	case RetDynptrMemOrNull:
+		ptr(ptrToMem)
+		r0.aux, r0.rng, r0.ref = int32(m.retMemSize), int32(m.dynptrID), m.dynptrRef
 	case RetMemOrNull:
 		ptr(ptrToMem)
 		r0.aux = int32(m.proto.RetSize)

@@ -64,7 +64,7 @@ func iterOf(k *kfunc) iterCall {
 
 // checkIterProto checks the declaration of a function on iterators that has no prototype of the kernel.
 func (e *env) checkIterProto(k *kfunc) error {
-	if program.BuiltinKfunc(k.Name) && !iterProto(iterOf(k), kfuncProto(&k.Kfunc)) {
+	if program.BuiltinKfunc(k.Name) && iterOf(k) != iterNone && !iterProto(iterOf(k), kfuncProto(&k.Kfunc)) {
 		return e.reject(CodeBTF, "kernel function %s is declared with another prototype", k.Name)
 	}
 	return nil

@@ -26,6 +26,9 @@ type kfuncMeta struct {
 	bufRdonly bool
 	iter      *stackSlot // the iterator among the arguments
 	hasProg   bool       // the program itself is one of the arguments
+
+	dynptr              DynptrKind // the dynptr among the arguments that was there before
+	dynptrID, dynptrRef uint32
 }
 
 func kfuncProto(k *program.Kfunc) *btf.FuncProto {
@@ -47,7 +50,7 @@ func (k *kfuncMeta) trustedArgs() bool {
 // unmodelled reports whether the call of a kernel's function does more to the state than is known here. Those that have been done are
 // not in this list; special has them all.
 func unmodelled(name string) bool {
-	for _, p := range []string{"bpf_dynptr_", "bpf_obj_", "bpf_percpu_obj_", "bpf_list_", "bpf_rbtree_",
+	for _, p := range []string{"bpf_obj_", "bpf_percpu_obj_", "bpf_list_", "bpf_rbtree_",
 		"bpf_res_spin_", "bpf_wq_", "bpf_refcount_"} {
 		if strings.HasPrefix(name, p) {
 			return true
@@ -73,6 +76,9 @@ func (e *env) checkKfuncCall(in isa.Insn) error {
 	}
 	m := &kfuncMeta{k: k, proto: kfuncProto(&k.Kfunc)}
 	if err := e.checkIterProto(k); err != nil {
+		return err
+	}
+	if err := e.dynptrProto(m); err != nil {
 		return err
 	}
 	if f := fieldKfuncs[k.Name]; f != nil {
@@ -306,6 +312,12 @@ func (e *env) kfuncPointerResult(r0 *reg, ptr *btf.Pointer, m *kfuncMeta) error 
 	target := btf.UnderlyingType(ptr.Target)
 	switch x := target.(type) {
 	case *btf.Void:
+		if m.makesSlice() {
+			if err := e.sliceResult(r0, m); err != nil {
+				return err
+			}
+			break
+		}
 		if !m.hasBuf {
 			e.setUnknown(r0)
 			return nil

@@ -25,6 +25,7 @@ const (
 	kfuncCallback
 	kfuncIter
 	kfuncIRQFlag
+	kfuncDynptr
 	kfuncUnknown // a kind that this verifier does not know
 )
 
@@ -110,6 +111,8 @@ func (e *env) kfuncArgKind(a *kfuncArg, m *kfuncMeta) (kfuncArgKind, error) {
 		return kfuncCtx, nil
 	case suffix(a.p, "__nullable") && r.isNull():
 		return kfuncNull, nil
+	case m.k.kernel && isDynptrType(a.target):
+		return kfuncDynptr, nil
 	case m.isIter(a):
 		return kfuncIter, nil
 	}
@@ -167,11 +170,11 @@ func (k *kfuncMeta) isIter(a *kfuncArg) bool {
 }
 
 // unknownStructs are argument types with rules of their own, which come with their runtimes.
-var unknownStructs = map[string]bool{"bpf_dynptr": true, "bpf_list_head": true, "bpf_list_node": true, "bpf_rb_root": true,
+var unknownStructs = map[string]bool{"bpf_list_head": true, "bpf_list_node": true, "bpf_rb_root": true,
 	"bpf_rb_node": true, "bpf_wq": true, "bpf_timer": true, "bpf_res_spin_lock": true, "bpf_task_work": true}
 
 // kernelOnly are structures that only the kernel's own functions can get.
-var kernelOnly = map[string]bool{"bpf_map": true, "bpf_prog_aux": true}
+var kernelOnly = map[string]bool{"bpf_map": true, "bpf_prog_aux": true, "bpf_dynptr": true}
 
 // unknownSuffix returns the suffix of a parameter whose kind this verifier does not know, "" if it knows it.
 func unknownSuffix(p *btf.FuncParam) string {
@@ -272,6 +275,8 @@ func (e *env) useKfuncPointer(a *kfuncArg, m *kfuncMeta) (skip bool, err error) 
 		return false, e.kfuncIterArg(a, m)
 	case kfuncIRQFlag:
 		return false, e.kfuncIRQ(a, m)
+	case kfuncDynptr:
+		return false, e.kfuncDynptr(a, m)
 	case kfuncConstStr:
 		if r.typ != ptrToMapValue {
 			return false, e.reject(CodeType, "%s doesn't point to a const string", argName(a.i))

@@ -114,6 +114,9 @@ func (e *env) appendReg(b []byte, fr *frame, r *reg) []byte {
 			b = fmt.Appendf(b, "%+d", r.off)
 		}
 	}
+	if t == constPtrToDynptr {
+		return append(append(append(sep(b), "type="...), DynptrKind(r.aux).String()...), ')')
+	}
 	b = e.appendPointer(b, r)
 	if r.Var.IsConst() {
 		if r.Var.Value != 0 {
@@ -224,6 +227,12 @@ func (e *env) appendSlot(b []byte, fr *frame, i int) []byte {
 		}
 		name := map[int32]string{iterActive: "active", iterDrained: "drained"}[s.spilled.aux]
 		return fmt.Appendf(b, " fp%d=iter_%s(ref_id=%d,state=%s,depth=%d)", -8*(i+1), e.iterKinds[s.spilled.rng].name, s.spilled.ref, name, s.spilled.off)
+	}
+	if s.isDynptr() {
+		if s.spilled.off != dynptrFirst {
+			return b // written with the first slot
+		}
+		return appendDynptr(b, &s.spilled, i)
 	}
 	b = fmt.Appendf(b, " fp%d=", -8*(i+1))
 	if !s.isSpill() {

@@ -18,8 +18,7 @@ var knownMaps = map[ebpf.MapType]bool{
 	ebpf.CPUMap: true, ebpf.XSKMap: true, ebpf.PerfEventArray: true, ebpf.RingBuf: true, ebpf.StackTrace: true, ebpf.CGroupArray: true,
 	ebpf.CGroupStorage: true, ebpf.PerCPUCGroupStorage: true, ebpf.ArrayOfMaps: true, ebpf.HashOfMaps: true, ebpf.SockMap: true,
 	ebpf.SockHash: true, ebpf.ReusePortSockArray: true, ebpf.Queue: true, ebpf.Stack: true, ebpf.BloomFilter: true, ebpf.SkStorage: true,
-	ebpf.Arena:       true,
-	ebpf.TaskStorage: true, ebpf.InodeStorage: true, ebpf.CgroupStorage: true,
+	ebpf.Arena: true, ebpf.UserRingbuf: true, ebpf.TaskStorage: true, ebpf.InodeStorage: true, ebpf.CgroupStorage: true,
 }
 
 // sleepableMaps are the map types whose elements outlive a sleep (check_map_prog_compatibility).
@@ -119,7 +118,7 @@ func (e *env) checkInner(m *program.Map) error {
 var keySizes = map[ebpf.MapType]uint32{
 	ebpf.Array: 4, ebpf.PerCPUArray: 4, ebpf.ArrayOfMaps: 4, ebpf.SockMap: 4, ebpf.ReusePortSockArray: 4, ebpf.StackTrace: 4, ebpf.SkStorage: 4,
 	ebpf.TaskStorage: 4, ebpf.InodeStorage: 4, ebpf.CgroupStorage: 4,
-	ebpf.Queue: 0, ebpf.Stack: 0, ebpf.BloomFilter: 0, ebpf.RingBuf: 0,
+	ebpf.Queue: 0, ebpf.Stack: 0, ebpf.BloomFilter: 0, ebpf.RingBuf: 0, ebpf.UserRingbuf: 0,
 }
 
 // checkMapSizes guards the arithmetic of later checks.

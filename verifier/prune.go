@@ -486,6 +486,8 @@ func (e *env) slotSafe(o, c *stackSlot, level exactness) bool {
 		return e.iterSafe(&o.spilled, &c.spilled)
 	case o.typ[7] == slotIRQ:
 		return o.spilled.aux == c.spilled.aux && e.idmap.same(o.spilled.ref, c.spilled.ref)
+	case o.typ[7] == slotDynptr:
+		return e.dynptrSafe(&o.spilled, &c.spilled)
 	}
 	return true
 }

@@ -45,7 +45,8 @@ func (e *env) adjustPtr(in isa.Insn, ptr, off *reg) error {
 		return nil // how far it moves does not matter
 	}
 	switch ptr.typ.base() {
-	case ptrToCtx, ptrToMapValue, ptrToStack, ptrToPacketMeta, ptrToPacket, ptrToBTF, ptrToMem, ptrToTPBuffer, ptrToBuf, ptrToFunc, ptrToMapKey:
+	case ptrToCtx, ptrToMapValue, ptrToStack, ptrToPacketMeta, ptrToPacket, ptrToBTF, ptrToMem, ptrToTPBuffer, ptrToBuf, ptrToFunc, ptrToMapKey,
+		constPtrToDynptr:
 	case ptrToFlowKeys:
 		if known {
 			break

@@ -100,6 +100,9 @@ func (e *env) storedImm() (int32, bool) {
 func (e *env) writeStackFixed(fr *frame, off, size, value int) error {
 	e.noteStackAccess(fr, off)
 	spi, first := slotIndex(off)
+	if err := e.overwriteDynptr(fr, spi); err != nil {
+		return err
+	}
 	s := &fr.stack[spi]
 	var r *reg
 	if value >= 0 {
@@ -158,6 +161,9 @@ func (e *env) writeStackVar(fr *frame, lo, end, value int) error {
 	imm, isImm := e.storedImm()
 	zero := value >= 0 && e.st.fr().regs[value].isNull() || value < 0 && isImm && imm == 0
 	zeroUsed := false
+	if err := e.overwriteDynptrs(fr, lo, end); err != nil {
+		return err
+	}
 	for off := lo; off < end; off++ {
 		spi, i := slotIndex(off)
 		s := &fr.stack[spi]
@@ -304,7 +310,7 @@ func (e *env) helperStack(op, off, size int, kind accessKind, zeroOK, raw bool) 
 		return err
 	}
 	if raw && lo == hi {
-		return nil
+		return e.writesDynptr(fr, lo, lo+size)
 	}
 	if err := e.noObject(fr, lo, hi+size, func(off, i int) error {
 		return e.reject(CodeUninit, "invalid read from stack %s off %d+%d size %d", operandName(op), off, i, size)

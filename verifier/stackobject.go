@@ -1,6 +1,6 @@
 package verifier
 
-// Objects that the kernel keeps on the program's stack: iterators, flags of sections without interrupts. Their bytes can be neither read
+// Objects that the kernel keeps on the program's stack: iterators, flags of sections without interrupts, dynptrs. Their bytes can be neither read
 // nor counted on, and overwriting one loses the object.
 
 // objectSlots returns the n slots of the object that operand op points to, the one of the lowest address first, nil if the stack does
@@ -54,7 +54,7 @@ func (s *stackSlot) fill(t uint8) {
 }
 
 // isObject reports whether a byte of type t is one of an object's (is_stack_slot_special).
-func isObject(t uint8) bool { return t == slotIter || t == slotIRQ }
+func isObject(t uint8) bool { return t == slotIter || t == slotIRQ || t == slotDynptr }
 
 // noObject rejects reads of an object's bytes in [lo, end) of a frame; op is the pointer, size the access.
 func (e *env) noObject(fr *frame, lo, end int, reject func(off, i int) error) error {

@@ -13,6 +13,7 @@ type reg struct {
 	typ regType
 	// rng is, for a packet pointer, how many bytes behind it (from its variable part) are known to be in the packet;
 	// or atPktEnd, beyondPktEnd.
+	// Of memory: the id of the dynptr that it is a slice of.
 	rng int32
 	// off is the fixed offset of a pointer; of a scalar with addConst set in id, its distance from the linked ones.
 	off int32
@@ -61,11 +62,12 @@ const (
 	slotSpill
 	slotMisc
 	slotZero
-	slotIter // an iterator, see iter.go
-	slotIRQ  // the flag of a section without interrupts, see sections.go
+	slotIter   // an iterator, see iter.go
+	slotIRQ    // the flag of a section without interrupts, see sections.go
+	slotDynptr // half of a dynptr, see dynptr.go
 )
 
-const slotChars = "?rm0if"
+const slotChars = "?rm0ifd"
 
 // stackSlot is eight bytes of a frame's stack.
 type stackSlot struct {

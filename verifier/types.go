@@ -27,6 +27,7 @@ const (
 	ptrToTPBuffer
 	ptrToArena
 	ptrToBuf
+	constPtrToDynptr
 
 	baseMask regType = 0xff
 )
@@ -67,6 +68,8 @@ var typeNames = [...]string{
 	ptrToTPBuffer:   "tp_buffer",
 	ptrToArena:      "arena",
 	ptrToBuf:        "buf",
+
+	constPtrToDynptr: "dynptr_ptr",
 }
 
 func (t regType) base() regType { return t & baseMask }
@@ -87,7 +90,7 @@ func (t regType) noAtomics() bool {
 }
 
 // spillable reports whether a slot of the stack keeps t: others are bytes there (is_spillable_regtype).
-func (t regType) spillable() bool { return t != ptrToTPBuffer }
+func (t regType) spillable() bool { return t != ptrToTPBuffer && t != constPtrToDynptr }
 
 // isMapPointer reports whether the log shows a map's figures for t.
 func (t regType) isMapPointer() bool {

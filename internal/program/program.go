@@ -163,7 +163,14 @@ const (
 	KfuncIterNumDestroy = "bpf_iter_num_destroy"
 )
 
+// dynptrKfuncs are those on dynptrs.
+var dynptrKfuncs = map[string]bool{
+	"bpf_dynptr_from_skb": true, "bpf_dynptr_from_xdp": true, "bpf_dynptr_slice": true, "bpf_dynptr_slice_rdwr": true,
+	"bpf_dynptr_adjust": true, "bpf_dynptr_is_null": true, "bpf_dynptr_is_rdonly": true, "bpf_dynptr_size": true,
+	"bpf_dynptr_clone": true, "bpf_dynptr_copy": true, "bpf_dynptr_memset": true,
+}
+
 // BuiltinKfunc reports whether name is a kfunc that every program has.
 func BuiltinKfunc(name string) bool {
-	return name == KfuncIterNumNew || name == KfuncIterNumNext || name == KfuncIterNumDestroy
+	return name == KfuncIterNumNew || name == KfuncIterNumNext || name == KfuncIterNumDestroy || dynptrKfuncs[name]
 }
