@@ -119,10 +119,11 @@ func TestKernelStructures(t *testing.T) {
 // TestVerifiedHelpers: helpers and maps without a runtime verify, and are refused by name when they are to be run.
 func TestVerifiedHelpers(t *testing.T) {
 	exit := asm.Instructions{asm.Mov.Imm(asm.R0, 0), asm.Return()}
-	ring := &ebpf.MapSpec{Name: "ring", Type: ebpf.RingBuf, MaxEntries: 4096}
-	outer := &ebpf.MapSpec{Name: "out", Type: ebpf.ArrayOfMaps, KeySize: 4, ValueSize: 4, MaxEntries: 1, InnerMap: ring}
-	query := asm.Instructions{
-		asm.LoadMapPtr(asm.R1, 0).WithReference("ring"), asm.Mov.Imm(asm.R2, 0), asm.FnRingbufQuery.Call(),
+	socks := &ebpf.MapSpec{Name: "socks", Type: ebpf.SockMap, KeySize: 4, ValueSize: 4, MaxEntries: 1}
+	outer := &ebpf.MapSpec{Name: "out", Type: ebpf.ArrayOfMaps, KeySize: 4, ValueSize: 4, MaxEntries: 1, InnerMap: socks}
+	remove := asm.Instructions{
+		asm.StoreImm(asm.R10, -8, 0, asm.Word), asm.Mov.Reg(asm.R2, asm.R10), asm.Add.Imm(asm.R2, -8),
+		asm.LoadMapPtr(asm.R1, 0).WithReference("socks"), asm.FnMapDeleteElem.Call(),
 	}
 	lookup := asm.Instructions{
 		asm.StoreImm(asm.R10, -8, 0, asm.Word), asm.Mov.Reg(asm.R2, asm.R10), asm.Add.Imm(asm.R2, -8),
@@ -134,8 +135,8 @@ func TestVerifiedHelpers(t *testing.T) {
 		maps        map[string]*ebpf.MapSpec
 	}{
 		{"helper", "helper bpf_get_numa_node_id#42", asm.Instructions{asm.FnGetNumaNodeId.Call()}, nil},
-		{"ring buffer", "RingBuf", query, map[string]*ebpf.MapSpec{"ring": ring}},
-		{"ring buffers in a map", "RingBuf", lookup, map[string]*ebpf.MapSpec{"out": outer}},
+		{"map", "SockMap", remove, map[string]*ebpf.MapSpec{"socks": socks}},
+		{"maps in a map", "SockMap", lookup, map[string]*ebpf.MapSpec{"out": outer}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			spec := &ebpf.CollectionSpec{Maps: c.maps, Programs: map[string]*ebpf.ProgramSpec{"prog": {

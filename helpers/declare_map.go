@@ -6,14 +6,9 @@ import (
 	"github.com/skep-bpf/skep/verifier"
 )
 
-// Prototypes of helpers on ring buffers and storage of objects.
+// Prototypes of helpers on storage of objects.
 
 var _ = declare(
-	sig(130, "ringbuf_output", nil, aMap, aMem, aSizeOrZero, aAny),
-	acquires(returns(verifier.RetRingBufMemOrNull, sig(131, "ringbuf_reserve", nil, aMap, aAllocSize, aAny))),
-	releases(returns(verifier.RetVoid, sig(132, "ringbuf_submit", nil, aReserved, aAny))),
-	releases(returns(verifier.RetVoid, sig(133, "ringbuf_discard", nil, aReserved, aAny))),
-	sig(134, "ringbuf_query", nil, aMap, aAny),
 
 	returns(verifier.RetMapValue, sig(81, "get_local_storage", only(ebpf.CGroupDevice, ebpf.CGroupSKB, ebpf.CGroupSock, ebpf.CGroupSockAddr,
 		ebpf.CGroupSockopt, ebpf.CGroupSysctl, ebpf.SockOps), aMap, aAny)),

@@ -65,15 +65,19 @@ func at(p *rt.Packet, off, n uint64) (uint64, bool) {
 }
 
 func skbStoreBytes(r *rt.Run, a *[12]uint64) uint64 {
-	off, n, flags := uint64(uint32(a[1])), uint64(uint32(a[3])), a[4]
+	return skbStore(r, uint64(uint32(a[1])), a[2], uint64(uint32(a[3])), a[4]).R0()
+}
+
+// skbStore copies n bytes at src into the packet.
+func skbStore(r *rt.Run, off, src, n, flags uint64) errno.Errno {
 	if flags&^(fRecomputeCsum|fInvalidateHash) != 0 {
-		return errno.EINVAL.R0()
+		return errno.EINVAL
 	}
 	addr, ok := at(r.Packet, off, n)
 	if off > math.MaxInt32 || !ok {
-		return errno.EFAULT.R0()
+		return errno.EFAULT
 	}
-	copy(rt.Mem(addr, int(n)), rt.Mem(a[2], int(n)))
+	copy(rt.Mem(addr, int(n)), rt.Mem(src, int(n)))
 	if flags&fInvalidateHash != 0 && r.Ctx != 0 {
 		store32(uint64(r.Ctx)+skbHashOff, 0)
 	}

@@ -86,6 +86,8 @@ func checkSpec(spec *ebpf.MapSpec) (*ebpf.MapSpec, error) {
 		err = checkStackTraces(&s)
 	case ebpf.DevMap, ebpf.DevMapHash, ebpf.XSKMap, ebpf.CPUMap:
 		err = checkRedirectMap(&s)
+	case ebpf.RingBuf, ebpf.UserRingbuf:
+		err = checkRing(&s)
 	case ebpf.UnspecifiedMap:
 		err = refuse(errno.EINVAL, "no map type given")
 	default:
@@ -185,6 +187,20 @@ func checkHash(s *ebpf.MapSpec) error {
 		// Each CPU slot has the same share.
 		n := uint32(rt.CPUs())
 		s.MaxEntries = (s.MaxEntries + n - 1) / n * n
+	}
+	return nil
+}
+
+// checkRing checks ring buffers (ringbuf_map_alloc).
+func checkRing(s *ebpf.MapSpec) error {
+	if err := checkFlags(s, FlagNUMANode); err != nil {
+		return err
+	}
+	if s.KeySize != 0 || s.ValueSize != 0 {
+		return refuse(errno.EINVAL, "KeySize is %d and ValueSize %d, type %s has neither", s.KeySize, s.ValueSize, s.Type)
+	}
+	if s.MaxEntries == 0 || s.MaxEntries&(s.MaxEntries-1) != 0 || s.MaxEntries%ringPage != 0 {
+		return refuse(errno.EINVAL, "MaxEntries %d is not a power of two of whole pages", s.MaxEntries)
 	}
 	return nil
 }

@@ -109,6 +109,9 @@ func NewWithOptions(spec *ebpf.MapSpec, opts Options) (*Map, error) {
 		_ = m.store.free()
 		return nil, fmt.Errorf("map create: %w", err)
 	}
+	if r, ok := m.store.(*ringBuf); ok {
+		r.m.u64(ringOwner).Store(uint64(m.id))
+	}
 	if err := m.fill(s); err != nil {
 		_ = m.Close()
 		return nil, err
@@ -140,6 +143,8 @@ func newStore(s *ebpf.MapSpec, limit uint64) (store, error) {
 		return newStackTraces(s.MaxEntries), nil
 	case ebpf.ProgramArray:
 		return newProgArray(s.MaxEntries, limit)
+	case ebpf.RingBuf, ebpf.UserRingbuf:
+		return newRingBuf(s.MaxEntries, limit)
 	case ebpf.DevMapHash:
 		h, err := newHash(s.KeySize, s.ValueSize, s.MaxEntries, hashKind{}, limit)
 		return devHash{h}, err

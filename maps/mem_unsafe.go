@@ -23,6 +23,7 @@ func (m mem) u32(off int) *atomic.Uint32 { return (*atomic.Uint32)(unsafe.Add(m.
 func (m mem) u64(off int) *atomic.Uint64 { return (*atomic.Uint64)(unsafe.Add(m.p, off)) }
 func (m mem) words(n int) []uint64       { return unsafe.Slice((*uint64)(m.p), n) }
 func (m mem) load64(off int) uint64      { return *(*uint64)(unsafe.Add(m.p, off)) }
+func (m mem) store64(off int, v uint64)  { *(*uint64)(unsafe.Add(m.p, off)) = v }
 func (m mem) load32(off int) uint32      { return *(*uint32)(unsafe.Add(m.p, off)) }
 func key64(key []byte) uint64            { return *(*uint64)(unsafe.Pointer(unsafe.SliceData(key))) }
 func key32(key []byte) uint32            { return *(*uint32)(unsafe.Pointer(unsafe.SliceData(key))) }
@@ -31,5 +32,17 @@ func headerAt(r *offheap.Region, i int) *uint64 {
 	return (*uint64)(unsafe.Add(unsafe.Pointer(unsafe.SliceData(r.Bytes())), i*headerSize))
 }
 func memAt(h *uint64) mem { return mem{unsafe.Pointer(h)} }
+
+// recordOwner returns the number of the map in whose ring buffer the record lies whose bytes begin at addr: its header says how many
+// pages the ring's own page lies in front of it. The caller knows that addr is a record's, by the verifier's proof.
+func recordOwner(addr uint64) uint64 {
+	pages := *(*uint32)(unsafe.Pointer(unsafe.SliceData(rt.Mem(addr-ringHeader+4, 4))))
+	return ownerAt((addr-ringHeader)&^(ringPage-1) - uint64(pages)<<ringShift)
+}
+
+// ownerAt returns the number of the map whose ring buffer begins at start.
+func ownerAt(start uint64) uint64 {
+	return *(*uint64)(unsafe.Pointer(unsafe.SliceData(rt.Mem(start+ringOwner, 8))))
+}
 
 func headerAddr(h *uint64) uint64 { return uint64(uintptr(unsafe.Pointer(h))) }

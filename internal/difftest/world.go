@@ -138,7 +138,7 @@ func (w *World) Close() error {
 
 // Env binds the maps and the helpers for lowering.
 func (w *World) Env() *lower.Env {
-	e := &lower.Env{Helper: helpers.Handle, Kfuncs: w.kfuncs}
+	e := &lower.Env{Helper: helpers.Handle, Kfunc: helpers.KfuncHandle, Kfuncs: w.kfuncs}
 	for _, m := range w.maps {
 		l := m.Layout()
 		b := lower.MapBinding{
@@ -303,7 +303,7 @@ func (o ourMap) NextKey(prev []byte) ([]byte, error) {
 // noElements reports whether maps of a type have nothing here that could be listed or deleted: those without keys, and arrays of maps,
 // which are always empty.
 func noElements(t ebpf.MapType) bool {
-	return t == ebpf.Queue || t == ebpf.Stack || t == ebpf.BloomFilter || t == ebpf.ArrayOfMaps
+	return t == ebpf.Queue || t == ebpf.Stack || t == ebpf.BloomFilter || t == ebpf.ArrayOfMaps || t == ebpf.RingBuf || t == ebpf.UserRingbuf
 }
 
 func isArray(t ebpf.MapType) bool { return t == ebpf.Array || t == ebpf.PerCPUArray }

@@ -13,6 +13,7 @@ const (
 	helperTailCall  = 12
 	helperForEach   = 164
 	helperLoop      = 181
+	helperDrain     = 209
 )
 
 func (l *lowerer) call(in isa.Insn) {
@@ -74,7 +75,11 @@ func (l *lowerer) helper(in isa.Insn) {
 		l.forEach(int64(h))
 		return
 	}
-	if !ok || in.Imm == helperForEach {
+	if in.Imm == helperDrain && ok && l.res != nil {
+		l.drain(int64(h))
+		return
+	}
+	if !ok || in.Imm == helperForEach || in.Imm == helperDrain {
 		l.fail("helper %s#%d: %w", isa.HelperName(in.Imm), in.Imm, ErrNoRuntime)
 		return
 	}

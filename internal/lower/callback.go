@@ -34,7 +34,7 @@ func (l *lowerer) loop() {
 		l.move(1, regRound)
 		l.move(2, regPassed)
 		return end
-	})
+	}, nil)
 	l.inside(start)
 }
 
@@ -58,13 +58,49 @@ func (l *lowerer) forEach(next int64) {
 		l.move(3, 0)
 		l.move(4, regPassed)
 		return end
+	}, nil)
+	l.inside(start)
+}
+
+// drain emits bpf_user_ringbuf_drain(r1 ring, r2 callback, r3 passed on, r4 flags): r0 = the number of records that the callback was
+// called with. host is the host function that takes them out of the ring (helpers.userRingDrain): the dynptr of a record lies in its
+// words on the stack.
+func (l *lowerer) drain(host int64) {
+	const (
+		dynptr     = -ir.LoopSave
+		next, last = 0, 1 // what host is asked for
+		flags      = 3    // BPF_RB_NO_WAKEUP, BPF_RB_FORCE_WAKEUP
+	)
+	start := len(l.out.Insns)
+	fails := []int{l.refuse(ir.GT, 4, flags, eInval)}
+	place := func(r uint8) {
+		l.move(r, 10)
+		l.emit(ir.Insn{Op: ir.Add, W: 8, Dst: r, Imm: int64(-l.stack + dynptr), Flag: ir.FlagImm})
+	}
+	call := func(what int64) {
+		l.move(1, regSource)
+		l.emit(ir.Insn{Op: ir.Mov, W: 8, Dst: 5, Imm: what, Flag: ir.FlagImm})
+		l.emit(ir.Insn{Op: ir.CallHost, Imm: host, Sub: 5})
+	}
+	l.rounds(fails, func() int {
+		place(2)
+		l.move(3, regRound)
+		call(next)
+		end := l.jumpAhead(ir.Insn{Op: ir.Jcc, Sub: ir.SLE, W: 8, Dst: 0, Flag: ir.FlagImm})
+		place(1)
+		l.move(2, regPassed)
+		return end
+	}, func() {
+		failed := l.jumpAhead(ir.Insn{Op: ir.Jcc, Sub: ir.SLT, W: 8, Dst: 0, Flag: ir.FlagImm})
+		call(last)
+		l.land(failed)
 	})
 	l.inside(start)
 }
 
-// rounds emits the loop around a callback: before makes its arguments, or jumps where there is no further round. r0 is the number of
-// rounds in the end; fails are jumps to behind it.
-func (l *lowerer) rounds(fails []int, before func() (end int)) {
+// rounds emits the loop around a callback: before makes its arguments, or jumps where there is no further round. after makes the
+// result, without it that is the number of rounds; fails are jumps to behind it.
+func (l *lowerer) rounds(fails []int, before func() (end int), after func()) {
 	kept := []uint8{regSource, regRound, regPassed}
 	if l.fact(l.pc).Callback <= 0 {
 		kept = append(kept, regCallback)
@@ -83,7 +119,11 @@ func (l *lowerer) rounds(fails []int, before func() (end int)) {
 	l.emit(ir.Insn{Op: ir.Add, W: 8, Dst: regRound, Imm: 1, Flag: ir.FlagImm})
 	l.emit(ir.Insn{Op: ir.Jcc, Sub: ir.EQ, W: 8, Dst: 0, Flag: ir.FlagImm | flagLocal, Off: head})
 	l.land(end)
-	l.move(0, regRound)
+	if after != nil {
+		after()
+	} else {
+		l.move(0, regRound)
+	}
 	l.saveRegs(ir.Load, kept)
 	for _, f := range fails {
 		l.land(f)

@@ -15,6 +15,9 @@ type Env struct {
 	// Helper finds a helper by number. Helpers that lowering emits inline (lookups in arrays whose map is known,
 	// get_smp_processor_id, tail_call) are not asked for.
 	Helper func(id int32) (rt.Handle, bool)
+	// Kfunc finds a kfunc of the kernel that every program has: its handle and how many arguments it takes. Those that lowering
+	// emits inline are not asked for.
+	Kfunc func(name string) (h rt.Handle, args int, ok bool)
 	// Kfuncs are bound to program.Program.Kfuncs by index. Unbound ones may stand where no call is reachable.
 	Kfuncs []KfuncBinding
 	// Exact keeps one result for each BPF instruction: nothing is inlined by meaning or dropped as unused, so that

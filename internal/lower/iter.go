@@ -3,6 +3,7 @@ package lower
 import (
 	"github.com/skep-bpf/skep/internal/ir"
 	"github.com/skep-bpf/skep/internal/program"
+	"github.com/skep-bpf/skep/internal/progtype"
 )
 
 // The kfuncs of the iterator over numbers, as a few instructions each. The object is two 32-bit words, as in Linux: the number given
@@ -24,7 +25,7 @@ func (l *lowerer) builtin(name string) bool {
 		l.iterStop(1)
 		l.emit(ir.Insn{Op: ir.Mov, W: 8, Dst: 0, Flag: ir.FlagImm})
 	default:
-		return false
+		return l.hostKfunc(name)
 	}
 	l.inside(start)
 	return true
@@ -73,4 +74,20 @@ func (l *lowerer) iterNext() {
 	l.storeWord(1, 2, iterCur)
 	l.move(0, 1)
 	l.land(end)
+}
+
+// hostKfunc emits the call of a kfunc of the kernel that is a host function, and reports whether name is one. A dynptr of a packet that
+// the program may not write to is made by a function of its own, as in Linux (specialize_kfunc).
+func (l *lowerer) hostKfunc(name string) bool {
+	if name == "bpf_dynptr_from_skb" && !progtype.DirectPacketWrite(l.p.Type) {
+		name += "_rdonly"
+	}
+	if l.env.Kfunc == nil {
+		return false
+	}
+	h, args, ok := l.env.Kfunc(name)
+	if ok {
+		l.emit(ir.Insn{Op: ir.CallHost, Imm: int64(h), Sub: uint8(args)})
+	}
+	return ok
 }

@@ -114,7 +114,7 @@ func (s *sizes) object(t *testing.T, file string) {
 
 // fakeEnv binds maps to addresses such as they have.
 func fakeEnv(p *program.Program) *lower.Env {
-	e := &lower.Env{Helper: helpers.Handle, Kfuncs: make([]lower.KfuncBinding, len(p.Kfuncs))}
+	e := &lower.Env{Helper: helpers.Handle, Kfunc: helpers.KfuncHandle, Kfuncs: make([]lower.KfuncBinding, len(p.Kfuncs))}
 	for i, m := range p.Maps {
 		b := lower.MapBinding{Handle: 0x7f1234560000 + uint64(i)*4096, Stride: (m.ValueSize + 7) &^ 7, ValueSize: m.ValueSize, MaxEntries: m.MaxEntries}
 		switch m.Type {

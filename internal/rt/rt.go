@@ -26,6 +26,7 @@ type Run struct {
 	Cancel context.Context
 
 	mem   []Region
+	held  []Held
 	child *Run
 	depth int
 	seq   atomic.Uint64 // releases of the slot, see AfterRuns

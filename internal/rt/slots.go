@@ -114,6 +114,9 @@ func (r *Run) Nested() *Run {
 func (r *Run) Depth() int { return r.depth }
 
 func (r *Run) clear() {
+	if len(r.held) != 0 {
+		r.dropHeld()
+	}
 	r.Ctx, r.CtxLen, r.Packet, r.Env, r.Err, r.Cancel = 0, 0, nil, nil, nil, nil
 	r.Redirect = Redirect{}
 	r.ResetMem()
