@@ -22,7 +22,7 @@ type exactness uint8
 
 const (
 	byMarks    exactness = iota // precision and liveness are used
-	byRange                     // all live scalars are compared by range, and all slots
+	byRange                     // all scalars are compared by range, all slots by type
 	byEquality                  // the states must be the same: an infinite loop
 )
 
@@ -439,19 +439,18 @@ func (e *env) stackSafe(old, cur *frame, level exactness) bool {
 		if i < len(cur.stack) {
 			c = &cur.stack[i]
 		}
-		switch {
-		case level == byEquality:
+		if level != byMarks {
 			if c == nil && o.typ != [8]uint8{} || c != nil && o.typ != c.typ {
 				return false
 			}
-		case level == byMarks && old.read>>i&1 == 0:
+		} else if old.read>>i&1 == 0 {
 			continue
 		}
 		if !e.slotSafe(o, c, level) {
 			return false
 		}
 	}
-	if level == byEquality {
+	if level != byMarks {
 		for i := len(old.stack); i < len(cur.stack); i++ {
 			if cur.stack[i].typ != [8]uint8{} {
 				return false
