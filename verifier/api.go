@@ -52,13 +52,28 @@ type Options struct {
 	Arch string
 	// JIT says what the machine that is to run the program can do with stack arguments.
 	JIT JITSupport
-	// KernelFaults repeats three wrong deductions of 6.18 that this verifier does not share: the link of a sign-extended fill, no
-	// precision for what atomics load from the stack, and structures of the kernel as memory that a function may write. It is there to explain differences: what is accepted with it is not proven.
-	KernelFaults bool
+	// Kernel618 decides as 6.18 does where this verifier knows better. It is there to explain differences: what is accepted with it is
+	// not proven.
+	Kernel618 Likeness
 	// CheckpointEvery puts a checkpoint at every instruction (BPF_F_TEST_STATE_FREQ is a program flag and does the
 	// usual thing; this is for tests of precision).
 	CheckpointEvery bool
 }
+
+// Likeness is how much of 6.18's own ways is repeated.
+type Likeness uint8
+
+// The degrees of likeness, each with what the one before has.
+const (
+	// LikeUs repeats nothing.
+	LikeUs Likeness = iota
+	// LikeFaults repeats wrong deductions, by which the kernel accepts what is not safe, and refuses what is: the link of a sign-extended
+	// fill, no precision for what atomics load from the stack, structures of the kernel as memory that a function may write. Walks are
+	// careful (backedge.go).
+	LikeFaults
+	// LikeLiveness has every stack slot count as read, of which 6.18 knows less than this verifier.
+	LikeLiveness
+)
 
 // JITSupport is what the target can do with stack arguments. skep's own engines can do all; the other values ask for the
 // kernel's verdict on machines that cannot.

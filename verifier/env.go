@@ -141,7 +141,7 @@ func Verify(p *program.Program, opt Options) (res *Result, err error) {
 
 func newEnv(p *program.Program, opt Options) *env {
 	e := &env{prog: p, opt: opt, maps: p.Maps, ctx: progtype.Of(p.Type, p.AttachType, opt.Arch)}
-	e.bt.faults = opt.KernelFaults
+	e.bt.faults = opt.Kernel618 != LikeUs
 	e.log.level = opt.LogLevel
 	e.log.limit = opt.LogLimit
 	if e.log.limit <= 0 {

@@ -324,7 +324,7 @@ func (e *env) useMem(op, size int, kind accessKind, zeroOK, raw bool, m *callMet
 		return e.checkBuf(op, off, size, kind)
 	case b == ptrToBTF && isAllocated(r.typ):
 		return e.checkStruct(op, off, size, kind)
-	case b == ptrToBTF && (kind == accessRead || e.opt.KernelFaults):
+	case b == ptrToBTF && (kind == accessRead || e.opt.Kernel618 != LikeUs):
 		return e.checkStruct(op, off, size, accessRead)
 	case b == ptrToCtx && (e.ctx.Plain() || e.target != nil):
 		if size == 0 && zeroOK {

@@ -159,7 +159,7 @@ func (e *env) narrowLoad(d *reg, size int, sx bool) {
 	switch {
 	case d.typ != scalarValue || size == 8:
 	case sx:
-		if d.Umax >= 1<<(8*size-1) && !e.opt.KernelFaults {
+		if d.Umax >= 1<<(8*size-1) && e.opt.Kernel618 == LikeUs {
 			d.clearID()
 		}
 		d.SignExtend(size)

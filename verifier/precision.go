@@ -22,7 +22,7 @@ type backtrack struct {
 	frame int
 	regs  [isa.MaxFrames]uint32
 	stack [isa.MaxFrames]uint64
-	// faults: Options.KernelFaults
+	// faults: Options.Kernel618 has LikeFaults
 	faults bool
 }
 

@@ -443,7 +443,7 @@ func (e *env) stackSafe(old, cur *frame, level exactness) bool {
 			if c == nil && o.typ != [8]uint8{} || c != nil && o.typ != c.typ {
 				return false
 			}
-		} else if old.read>>i&1 == 0 {
+		} else if old.read>>i&1 == 0 && e.opt.Kernel618 < LikeLiveness {
 			continue
 		}
 		if !e.slotSafe(o, c, level) {

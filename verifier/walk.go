@@ -17,7 +17,7 @@ const maxPending = 8192
 // walk left a path out that it should not have.
 func (e *env) check(fn int, prepare func(*frame) error) error {
 	mark, before := len(e.log.buf), e.walkStats
-	e.careful = false
+	e.careful = e.opt.Kernel618 != LikeUs
 	err := e.checkOnce(fn, prepare)
 	if err == errCareful {
 		e.log.reset(mark)

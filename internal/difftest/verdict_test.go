@@ -25,7 +25,8 @@ var (
 type Verdict struct {
 	Ours, Kernel            bool
 	OurReason, KernelReason string
-	// Fault: the kernel decides otherwise for one of its wrong deductions: with them repeated we decide as it does.
+	// Fault: the kernel decides otherwise for one of the ways in which it knows less (verifier.Likeness): with them repeated we
+	// decide as it does.
 	Fault             bool
 	OurLog, KernelLog string
 }
@@ -66,8 +67,8 @@ func judge(p *program.Program, level uint32, limit int) (v Verdict, err error) {
 	if !v.Kernel {
 		v.KernelReason = reasonOf(v.KernelLog)
 	}
-	if v.Ours != v.Kernel {
-		opt.KernelFaults = true
+	for like := verifier.LikeFaults; v.Ours != v.Kernel && !v.Fault && like <= verifier.LikeLiveness; like++ {
+		opt.Kernel618 = like
 		_, err := verifier.Verify(p, opt)
 		v.Fault = (err == nil) == v.Kernel
 	}
@@ -128,7 +129,7 @@ func (r *verdictReport) add(v Verdict, err error) {
 }
 
 func (r *verdictReport) String() string {
-	return fmt.Sprintf("both accept %d, both refuse %d (%d kinds of other words), we alone accept %d, the kernel alone accepts %d, another verdict by the kernel's known faults %d, too large for one %d, no verdict %d",
+	return fmt.Sprintf("both accept %d, both refuse %d (%d kinds of other words), we alone accept %d, the kernel alone accepts %d, another verdict by ways of the kernel's %d, too large for one %d, no verdict %d",
 		r.both, r.neither, len(r.wording), r.weAlone, r.kernelAlone, r.faults, r.size, r.none)
 }
 
