@@ -87,7 +87,7 @@ func (e *env) newReference(r0 *reg, t regType, s *btf.Struct, c *fieldCall) {
 // internObject returns the index of a type of the program's objects. There is nothing to make them with outside of the kernel.
 func (e *env) internObject(s *btf.Struct) int32 {
 	if e.kernelUsed == "" {
-		e.kernelUsed = s.Name
+		e.kernelUsed = "allocations (struct " + s.Name + ")"
 	}
 	return e.intern(s)
 }
