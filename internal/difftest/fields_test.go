@@ -122,18 +122,44 @@ func fieldProgram(seed uint64) string {
 	if typ == "lpm_trie" {
 		key, flags = 8, " no_prealloc"
 	}
-	code := fieldTypes + g.decls.String() + fmt.Sprintf(".map m %s %d %d 4%s key=%s value=value\n", typ, key, size, flags,
+	entries, lookup := 4, "*(u64 *)(r10 - 16) = 0\nr1 = map[m] ll\nr2 = r10\nr2 += -16\ncall bpf_map_lookup_elem\nif r0 == 0 goto out\nr6 = r0\n"
+	if isSection(seed) {
+		typ, key, flags, entries, lookup = "array", 4, "", 1, "*(u64 *)(r10 - 16) = 0\nr6 = map[m][0] ll\nif r6 == 0 goto out\n"
+	}
+	code := fieldTypes + g.decls.String() + fmt.Sprintf(".map m %s %d %d %d%s key=%s value=value\n", typ, key, size, entries, flags,
 		map[int]string{4: "int", 8: "long"}[key])
 	for _, k := range []string{"int bpf_task_release(struct task_struct *p)", "int bpf_wq_init(void *w, void *m, int f)",
 		"int bpf_res_spin_lock(void *l)", "void bpf_res_spin_unlock(void *l)"} {
 		code += ".kfunc " + k + " unresolved\n"
 	}
 	code += ".type " + g.pick("tc", "tc", "tc", "xdp", "tracepoint", "socket", "cgroup_skb") + "\n"
-	code += ".func int prog(void *ctx) global\n*(u64 *)(r10 - 16) = 0\nr1 = map[m] ll\nr2 = r10\nr2 += -16\ncall bpf_map_lookup_elem\nif r0 == 0 goto out\nr6 = r0\n"
+	code += ".func int prog(void *ctx) global\n" + lookup
 	for range 1 + g.IntN(3) {
 		code += g.action(size)
 	}
 	return code + "out:\nr0 = 0\nexit\n"
+}
+
+// isSection reports whether the value in a seed's program is a section of variables.
+func isSection(seed uint64) bool { return seed%4 == 0 }
+
+// toSection makes the members of the first map's value the variables of a section.
+func toSection(p *program.Program) {
+	m := &p.Maps[0]
+	s, ok := m.Value.(*btf.Struct)
+	if !ok {
+		return
+	}
+	ds := &btf.Datasec{Name: ".data.v", Size: s.Size}
+	for _, f := range s.Members {
+		n, err := btf.Sizeof(f.Type)
+		if err != nil {
+			return
+		}
+		v := &btf.Var{Name: f.Name, Type: f.Type, Linkage: btf.GlobalVar, Tags: f.Tags}
+		ds.Vars = append(ds.Vars, btf.VarSecinfo{Type: v, Offset: uint32(f.Offset / 8), Size: uint32(n)})
+	}
+	m.Key, m.Value = nil, ds
 }
 
 // valueSize is the size of struct value, whose declaration stands last.
@@ -161,6 +187,9 @@ func TestFields(t *testing.T) {
 		p, err := asmtext.Program(src, asmtext.ProgramOptions{Name: "prog"})
 		if err != nil {
 			t.Fatalf("seed %d: %v\n%s", seed, err, src)
+		}
+		if isSection(seed) {
+			toSection(p)
 		}
 		v, err := judge(p, 0, 0)
 		d := disagree(p, v, err)

@@ -101,7 +101,7 @@ const (
 // step adds one step of the program.
 func (g *objGen) step() {
 	k := objKinds[g.kind]
-	switch g.IntN(14) {
+	switch g.IntN(15) {
 	case 0, 1:
 		g.alloc()
 	case 2, 3:
@@ -124,7 +124,38 @@ func (g *objGen) step() {
 		g.exchange()
 	case 13:
 		g.count(k.counted)
+	case 14:
+		if k.list >= 0 {
+			g.box(k.list)
+		}
 	}
+}
+
+// box puts an object into the list of another object, which has its own lock, takes one out again or not, and gives that object back.
+func (g *objGen) box(node int) {
+	i, ok := g.reg(holdsOwned)
+	if !ok || g.locked && !g.wild() {
+		return
+	}
+	g.labels++
+	n := g.labels
+	g.emit("r1 = box_type\nr2 = 0\ncall bpf_obj_new_impl\nif r0 == 0 goto no%d\n*(u64 *)(r10 - 24) = r0", n)
+	if !g.wild() {
+		g.emit("r1 = r0\ncall bpf_spin_lock")
+	}
+	g.emit("r1 = *(u64 *)(r10 - 24)\nr1 += 8\nr2 = r%d\nr2 += %d\nr3 = 0\nr4 = 0\ncall bpf_list_push_back_impl", 7+i, node)
+	if g.IntN(2) == 0 {
+		g.emit("r1 = %s\nr1 += 8\ncall bpf_list_pop_front", []string{"*(u64 *)(r10 - 24)", "r6"}[g.IntN(g.sense)/(g.sense-1)])
+		g.emit("if r0 != 0 goto in%d\nr0 = 0\nin%d:\n*(u64 *)(r10 - 32) = r0", n, n)
+	} else {
+		g.emit("*(u64 *)(r10 - 32) = 0")
+	}
+	if !g.wild() {
+		g.emit("r1 = *(u64 *)(r10 - 24)\ncall bpf_spin_unlock")
+	}
+	g.emit("r1 = *(u64 *)(r10 - 24)\nr2 = 0\ncall bpf_obj_drop_impl\nr1 = *(u64 *)(r10 - 32)\nif r1 == 0 goto out%d\nr1 += %d\nr2 = 0\ncall bpf_obj_drop_impl", n, -node)
+	g.emit("goto out%d\nno%d:\nr1 = r%d\nr2 = 0\ncall bpf_obj_drop_impl\nout%d:\nr%d = 0", n, n, 7+i, n, 7+i)
+	g.regs[i] = holdsNothing
 }
 
 func (g *objGen) alloc() {
@@ -341,7 +372,11 @@ func objProgram(seed uint64) string {
 	if k.tree >= 0 {
 		tree = "struct bpf_rb_root t __contains(item, r);"
 	}
-	head := objTypes + k.decl + "\n.typeid item_type item\n.struct value { struct bpf_spin_lock lock; int x; " + list + " " + tree +
+	box := "u64 l[2];"
+	if k.list >= 0 {
+		box = list
+	}
+	head := objTypes + k.decl + "\n.typeid item_type item\n.struct box { struct bpf_spin_lock lock; int n; " + box + " }\n.typeid box_type box\n.struct value { struct bpf_spin_lock lock; int x; " + list + " " + tree +
 		" struct item __kptr *k; }\n.map m array 4 48 2 key=int value=value\n.type tc\n"
 	for _, name := range []string{"obj_new_impl", "obj_drop_impl", "list_push_front_impl", "list_push_back_impl", "list_pop_front", "list_pop_back",
 		"list_front", "list_back", "rbtree_add_impl", "rbtree_remove", "rbtree_first", "rbtree_root", "rbtree_left", "rbtree_right",
