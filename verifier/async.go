@@ -81,24 +81,21 @@ func (e *env) pushAsync(f int, m *asyncMap, kind asyncKind, sleeps bool) error {
 	return nil
 }
 
-// asyncReturn checks what a callback that ran on its own returns.
-func (e *env) asyncReturn() error {
-	r0, err := e.readReg(isa.R0)
-	if err != nil {
-		return err
+// asyncReturn checks what a callback that ran on its own returns in a register, or throws.
+func (e *env) asyncReturn(kind asyncKind, op isa.Reg, name string) error {
+	r := &e.st.fr().regs[op]
+	if r.typ != scalarValue {
+		return e.reject(CodeReturn, "At async callback return the register %s is not a known value (%s)", name, r.typ)
 	}
-	if r0.typ != scalarValue {
-		return e.reject(CodeReturn, "At async callback return the register R0 is not a known value (%s)", r0.typ)
-	}
-	if err := e.markPrecise(int(isa.R0)); err != nil {
+	if err := e.markPrecise(int(op)); err != nil {
 		return err
 	}
 	lo, hi := int64(0), int64(0)
-	if e.st.fr().async == asyncAny {
+	if kind == asyncAny {
 		lo, hi = -1<<31, 1<<31-1
 	}
-	if r0.Smin < lo || r0.Smax > hi {
-		return e.reject(CodeReturn, "At async callback return the register R0 has%s should have been in [%d, %d]", boundsText(&r0.Scalar), lo, hi)
+	if r.Smin < lo || r.Smax > hi {
+		return e.reject(CodeReturn, "At async callback return the register %s has%s should have been in [%d, %d]", name, boundsText(&r.Scalar), lo, hi)
 	}
 	return nil
 }

@@ -494,8 +494,8 @@ func (e *env) checkReturn(op isa.Reg, name string) error {
 	if err != nil {
 		return err
 	}
-	if e.st.fr().async != asyncNone {
-		return e.asyncReturn()
+	if kind := e.st.frames[0].async; kind != asyncNone {
+		return e.asyncReturn(kind, op, name)
 	}
 	if e.st.frames[0].fn != 0 && !e.isException() {
 		if r.typ != scalarValue {
