@@ -10,8 +10,8 @@ import (
 
 var _ = declare(
 
-	returns(verifier.RetMapValue, sig(81, "get_local_storage", only(ebpf.CGroupDevice, ebpf.CGroupSKB, ebpf.CGroupSock, ebpf.CGroupSockAddr,
-		ebpf.CGroupSockopt, ebpf.CGroupSysctl, ebpf.SockOps), aMap, aAny)),
+	attached(returns(verifier.RetMapValue, sig(81, "get_local_storage", only(ebpf.LSM, ebpf.CGroupDevice, ebpf.CGroupSKB, ebpf.CGroupSock, ebpf.CGroupSockAddr,
+		ebpf.CGroupSockopt, ebpf.CGroupSysctl, ebpf.SockOps), aMap, aAny)), ebpf.LSM, ebpf.AttachLSMCgroup),
 	variants(returns(verifier.RetMapValueOrNull, sig(107, "sk_storage_get", skStorageTypes, aMap, aSock, aValueNull, aAny)),
 		returns(verifier.RetMapValueOrNull, sig(107, "sk_storage_get", only(ebpf.CGroupSock), aMap, aCtx, aValueNull, aAny)),
 		returns(verifier.RetMapValueOrNull, sig(107, "sk_storage_get", iterTypes, aMap, aStructNull("sock_common"), aValueNull, aAny))),

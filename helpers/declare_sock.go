@@ -30,8 +30,8 @@ var _ = declare(
 	sockopts(variants(sig(57, "getsockopt", types(cgroupAddr, only(ebpf.SockOps)), aCtx, aAny, aAny, aMemOut, aSize),
 		sig(57, "getsockopt", sockoptTypes, aSock, aAny, aAny, aMemOut, aSize))),
 	attached(sig(64, "bind", cgroupAddr, aCtx, aMem, aSize), ebpf.CGroupSockAddr, ebpf.AttachCGroupInet4Connect, ebpf.AttachCGroupInet6Connect),
-	withResult(variants(sig(186, "get_retval", retvalTypes), sig(186, "get_retval", only(ebpf.CGroupSock)))),
-	withResult(variants(sig(187, "set_retval", retvalTypes, aAny), sig(187, "set_retval", only(ebpf.CGroupSock), aAny))),
+	withResult(variants(sig(186, "get_retval", types(retvalTypes, only(ebpf.LSM))), sig(186, "get_retval", only(ebpf.CGroupSock)))),
+	withResult(variants(sig(187, "set_retval", types(retvalTypes, only(ebpf.LSM)), aAny), sig(187, "set_retval", only(ebpf.CGroupSock), aAny))),
 	sig(59, "sock_ops_cb_flags_set", only(ebpf.SockOps), aCtx, aAny),
 	sig(142, "load_hdr_opt", only(ebpf.SockOps), aCtx, aMemInOut, aSize, aAny),
 	movesPacket(sig(143, "store_hdr_opt", only(ebpf.SockOps), aCtx, aMem, aSize, aAny)),
@@ -87,5 +87,5 @@ func withResult(p proto) proto {
 		ebpf.AttachCgroupInet4GetPeername, ebpf.AttachCgroupInet6GetPeername, ebpf.AttachCgroupUnixGetpeername,
 		ebpf.AttachCgroupInet4GetSockname, ebpf.AttachCgroupInet6GetSockname, ebpf.AttachCgroupUnixGetsockname,
 	}
-	return p
+	return attached(p, ebpf.LSM, ebpf.AttachLSMCgroup)
 }

@@ -16,3 +16,4 @@ build v2 counter.c counter_v2.o
 build v4 counter.c counter_v4.o
 build v4 alu_v4.c alu_v4.o
 build v3 ../cmd/skep/demo/demo.c ../cmd/skep/demo/demo.o
+build v3 ../internal/object/testdata/structops.c ../internal/object/testdata/structops.o

@@ -39,3 +39,8 @@ func (e *env) returnRange() (lo, hi int64, ok bool) {
 	}
 	return progtype.ReturnRange(e.prog.Type, e.prog.AttachType)
 }
+
+// returns32 reports whether only the lower half of the result counts: hooks return int.
+func (e *env) returns32() bool {
+	return e.prog.Type == ebpf.LSM && e.prog.AttachType != ebpf.AttachLSMCgroup
+}

@@ -513,7 +513,11 @@ func (e *env) checkReturn(op isa.Reg, name string) error {
 	if err := e.markPrecise(int(op)); err != nil {
 		return err
 	}
-	if r.Smin >= lo && r.Smax <= hi {
+	smin, smax := r.Smin, r.Smax
+	if e.returns32() {
+		smin, smax = int64(r.S32min), int64(r.S32max)
+	}
+	if smin >= lo && smax <= hi {
 		return nil
 	}
 	return e.reject(CodeReturn, "At program exit the register %s has%s should have been in [%d, %d]", name, boundsText(&r.Scalar), lo, hi)

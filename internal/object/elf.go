@@ -21,7 +21,8 @@ type rawObject struct {
 	padded  map[string]bool
 	ignored []string          // see soften
 	renamed map[string]string // old names of sections by the new ones, see soften
-	typed   map[string]bool   // variables of the kernel that had a type, see soften
+	ops     opsVariables
+	typed   map[string]bool // variables of the kernel that had a type, see soften
 }
 
 // readELF checks the limits that keep later stages from using unbounded memory, and collects functions and externs.

@@ -393,3 +393,16 @@ func runInKernel(t *testing.T, file string, p *program.Program, want string) {
 		t.Errorf("%s/%s: returns %d, want %s", file, p.Name, int32(out.Ret), want)
 	}
 }
+
+// TestStructOps: a program knows the method that it is from its place in a structure, and one without a place knows none.
+func TestStructOps(t *testing.T) {
+	o := load(t, "../internal/object/testdata/structops.o")
+	want := map[string]string{"ssthresh": "tcp_congestion_ops:ssthresh", "init": "tcp_congestion_ops:init", "nowhere": ""}
+	got := map[string]string{}
+	for name, ps := range o.Spec.Programs {
+		got[name] = ps.AttachTo
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+}

@@ -117,6 +117,7 @@ func Load(r io.ReaderAt, opt Options) (o *Object, err error) {
 	if err := o.repair(data, raw); err != nil {
 		return nil, fmt.Errorf("object: %w", err)
 	}
+	raw.ops.attach(spec)
 	return o, nil
 }
 

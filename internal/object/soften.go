@@ -49,8 +49,9 @@ func (raw *rawObject) soften(data []byte) ([]byte, error) {
 	if err := im.checkTypes(); err != nil {
 		return nil, err
 	}
+	raw.ops = readStructOps(f)
 	for i, sec := range f.Sections {
-		if sec.Name != ".struct_ops" || sec.Type != elf.SHT_PROGBITS {
+		if sec.Name != structOpsSection || sec.Type != elf.SHT_PROGBITS {
 			continue
 		}
 		if err := im.setHeader(i, elfSectionType, uint64(elf.SHT_NOTE), 4); err != nil {
