@@ -176,6 +176,3 @@ func isVoid(t btf.Type) bool {
 
 // returnsNothing reports whether the function returns nothing.
 func (t *target) returnsNothing() bool { return isVoid(t.proto.Return) }
-
-// mayAttach checks what a trampoline program may do to a function (bpf_check_attach_target).
-func (e *env) mayAttach(name string) error { return nil }
