@@ -23,6 +23,7 @@ type rawObject struct {
 	renamed map[string]string // old names of sections by the new ones, see soften
 	ops     opsVariables
 	typed   map[string]bool // variables of the kernel that had a type, see soften
+	shown   bool            // .text has another name, see showText
 }
 
 // readELF checks the limits that keep later stages from using unbounded memory, and collects functions and externs.

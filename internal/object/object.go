@@ -108,6 +108,7 @@ func Load(r io.ReaderAt, opt Options) (o *Object, err error) {
 		return nil, fmt.Errorf("object: %w", err)
 	}
 	raw.restore(spec)
+	raw.appendCallbacks(spec)
 	o = &Object{Spec: spec, Functions: raw.functions, Ignored: raw.ignored}
 	o.byName = make(map[string]int, len(o.Functions))
 	for i := range o.Functions {

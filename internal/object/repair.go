@@ -143,7 +143,7 @@ func (o *Object) readRecords(data []byte, raw *rawObject) (map[string]*records, 
 		}
 		r := &records{map[uint64]*btf.Func{}, map[uint64]*btf.Line{}, map[uint64]*btf.CORERelocation{}}
 		out[section] = r
-		funcs, lines, relos := ext.Section(section)
+		funcs, lines, relos := ext.Section(raw.extSection(section))
 		for _, f := range funcs {
 			id, err := types.TypeID(f.Func)
 			if err != nil {

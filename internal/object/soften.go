@@ -37,7 +37,8 @@ type image struct {
 //   - the section .struct_ops, whose maps it cannot make: it is hidden and reported as ignored; the programs stay;
 //   - kernel variables with a type: the type goes, and the instructions that load their addresses are marked; a program that uses one
 //     can be verified, and does not run;
-//   - sections .bss.NAME: they become .data.bss.NAME, see restore.
+//   - sections .bss.NAME: they become .data.bss.NAME, see restore;
+//   - .text, where programs have exception callbacks: see showText.
 //
 // It returns the edited bytes.
 func (raw *rawObject) soften(data []byte) ([]byte, error) {
@@ -66,6 +67,9 @@ func (raw *rawObject) soften(data []byte) ([]byte, error) {
 		return nil, err
 	}
 	if raw.renamed, err = im.zeroSections(); err != nil {
+		return nil, err
+	}
+	if raw.shown, err = im.showText(raw); err != nil {
 		return nil, err
 	}
 	return im.bytes, nil
