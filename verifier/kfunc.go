@@ -56,10 +56,6 @@ func unmodelled(name string) bool {
 			return true
 		}
 	}
-	switch name {
-	case "bpf_cast_to_kern_ctx", "bpf_rdonly_cast", "bpf_session_cookie", "bpf_get_kmem_cache":
-		return true
-	}
 	return false
 }
 
@@ -309,6 +305,12 @@ func (e *env) kfuncResult(m *kfuncMeta) error {
 }
 
 func (e *env) kfuncPointerResult(r0 *reg, ptr *btf.Pointer, m *kfuncMeta) error {
+	if m.isCast() {
+		return e.castResult(r0, m)
+	}
+	if m.k.kernel && m.k.Name == kfuncSessionCookie {
+		m.hasBuf, m.bufSize = true, 8
+	}
 	target := btf.UnderlyingType(ptr.Target)
 	switch x := target.(type) {
 	case *btf.Void:
@@ -351,6 +353,8 @@ func (e *env) kfuncPointerResult(r0 *reg, ptr *btf.Pointer, m *kfuncMeta) error 
 // resultTrust is how far a structure that a kfunc hands out can be relied on: what an iterator gives as far as the iterator.
 func (e *env) resultTrust(m *kfuncMeta) regType {
 	switch {
+	case m.k.kernel && m.k.Name == "bpf_get_kmem_cache": // whatever lies at the address that it was given
+		return untrusted
 	case iterOf(m.k) != iterNext && m.flag(kernelkfunc.RCUProtected):
 		return memRCU
 	case iterOf(m.k) != iterNext:

@@ -107,7 +107,7 @@ func (e *env) kfuncArgKind(a *kfuncArg, m *kfuncMeta) (kfuncArgKind, error) {
 	sized := e.kfuncSize(a.i, m) != nil
 	ours := sized && !m.k.kernel
 	switch {
-	case e.isCtxType(a.ptr) && !ours:
+	case m.k.kernel && m.k.Name == kfuncKernCtx, e.isCtxType(a.ptr) && !ours:
 		return kfuncCtx, nil
 	case suffix(a.p, "__nullable") && r.isNull():
 		return kfuncNull, nil

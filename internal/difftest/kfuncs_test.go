@@ -186,3 +186,18 @@ func TestKfuncCalls(t *testing.T) {
 	}
 	t.Logf("%d calls, %d differ, %d refused by name, of %v", report.programs, report.differ, sum, slices.Sorted(maps.Keys(refused)))
 }
+
+// TestKfuncContexts compares what the context of each kind of program is in the kernel, and the first numbers that it holds.
+func TestKfuncContexts(t *testing.T) {
+	if err := kernel.Available(); err != nil {
+		t.Skip("the running kernel is the oracle of what contexts are: ", err)
+	}
+	var report ctxReport
+	for _, k := range ctxKinds() {
+		for _, rest := range []string{"", "r1 = *(u64 *)(r0 + 0)\n", "r1 = *(u32 *)(r0 + 8)\n", "r1 = *(u8 *)(r0 + 4096)\n", "*(u64 *)(r0 + 0) = 0\n"} {
+			p := kfuncProgram(t, k, false, "bpf_cast_to_kern_ctx", "call bpf_cast_to_kern_ctx\n"+rest+"r0 = 1\nexit\n")
+			report.add(t, fmt.Sprintf("%q in %v", rest, k), callDiffers(p))
+		}
+	}
+	t.Logf("%d programs, %d differ", report.programs, report.differ)
+}
