@@ -74,6 +74,9 @@ type Options struct {
 	// Arch is the machine (a GOARCH) whose registers the contexts of kprobe and perf event programs hold, amd64 or arm64; the
 	// host's if it is empty.
 	Arch string
+	// Without are capabilities that programs have to do without (verifier.AllCaps: an unprivileged load): what the kernel refuses to who lacks
+	// them is refused.
+	Without verifier.Caps
 	// JIT asks for the verdict of a kernel whose compiler cannot pass stack arguments, or that has none.
 	JIT verifier.JITSupport
 	// MapReplacements are maps to use instead of making new ones. Type, sizes and flags must be those of the spec. The

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 
 	"github.com/skep-bpf/skep"
+	"github.com/skep-bpf/skep/verifier"
 )
 
 // filledMaps are the maps that the kernel's loader fills before it runs the programs of an object, by the object's name: element 0
@@ -14,6 +15,10 @@ var filledMaps = map[string]string{
 	"verifier_array_access.o":    "map_array_ro",
 	"verifier_value_ptr_arith.o": "map_array_48b",
 }
+
+// loaderCaps are the capabilities that the kernel's loader lacks for all tests of an object, by the object's name
+// (prog_tests/verifier.c).
+var loaderCaps = map[string]verifier.Caps{"verifier_mtu.o": verifier.CapPerfmon}
 
 // testValue is that element: an index, and eleven numbers of which number 6 is set.
 func testValue() []byte {

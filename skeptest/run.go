@@ -12,6 +12,7 @@ import (
 	"github.com/skep-bpf/skep"
 	"github.com/skep-bpf/skep/internal/native"
 	"github.com/skep-bpf/skep/internal/program"
+	"github.com/skep-bpf/skep/verifier"
 )
 
 // engines are those of this machine.
@@ -28,10 +29,12 @@ func (t *tester) test(name string, e *expectation, mode int) (Outcome, string) {
 	if e.otherArch != "" {
 		return Skip, "for " + e.otherArch + " only"
 	}
-	if mode == unprivileged {
-		return Refused, "skep has no unprivileged mode"
-	}
 	load := t.opts.Load
+	if mode == unprivileged {
+		load.Without = verifier.AllCaps
+	} else if caps, ok := loaderCaps[filepath.Base(t.file)]; ok {
+		load.Without = caps
+	}
 	if e.btfPath != "" {
 		var err error
 		if load.KernelBTF, err = btf.LoadSpec(filepath.Join(filepath.Dir(t.file), e.btfPath)); err != nil {
@@ -62,6 +65,7 @@ func (t *tester) test(name string, e *expectation, mode int) (Outcome, string) {
 	case m.retval == nil:
 		return Pass, m.note("accepted", newer)
 	}
+	load.Without = 0 // runs have all, as the kernel's loader takes them up again
 	return t.run(m, spec, name, load, newer)
 }
 

@@ -13,6 +13,7 @@ var newerWords = []struct {
 	{regexp.MustCompile(`\b(R\d+|fp-\d+)_(?:w|r|rw)=`), []string{"${1}="}},
 	// the direction stands in the place of "indirect access", with the preposition that goes with it
 	{regexp.MustCompile(`(invalid(?: unbounded)?(?: variable-offset)?) indirect access to stack`), []string{"${1} read from stack", "${1} write to stack"}},
+	{regexp.MustCompile(`invalid indirect read from stack`), []string{"invalid read from stack"}},
 	// a lock, a preemption count or a reference is the same reason now (check_resource_leak)
 	{regexp.MustCompile(`BPF_LD_\[ABS\|IND\] cannot be mixed with socket references`), []string{"BPF_LD_[ABS|IND] would lead to reference leak"}},
 }

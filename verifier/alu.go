@@ -57,6 +57,9 @@ func (e *env) checkUnary(in isa.Insn) error {
 	if _, err := e.readReg(in.Dst); err != nil {
 		return err
 	}
+	if err := e.noLeak(in.Dst, "R%d pointer arithmetic prohibited"); err != nil {
+		return err
+	}
 	dst, err := e.writeReg(in.Dst)
 	if err != nil {
 		return err
@@ -107,6 +110,14 @@ func (e *env) checkMov(in isa.Insn) error {
 		return e.reject(CodeBadInsn, "BPF_MOV uses reserved fields")
 	}
 	src, err := e.readReg(in.Src)
+	if err != nil {
+		return err
+	}
+	if !wide {
+		err = e.noLeak(in.Src, "R%d partial copy of pointer")
+	} else if in.Off != 0 {
+		err = e.noLeak(in.Src, "R%d sign-extension part of pointer")
+	}
 	if err != nil {
 		return err
 	}
@@ -233,7 +244,7 @@ func (e *env) adjust(in isa.Insn) error {
 		arenaALU(dst, src)
 		return nil
 	case dst.isPointer() && src.isPointer():
-		if in.AluOp() == isa.AluSUB {
+		if in.AluOp() == isa.AluSUB && !e.lacks(CapPerfmon) {
 			e.setUnknown(dst)
 			return nil
 		}
@@ -267,7 +278,13 @@ func (e *env) adjustScalar(in isa.Insn, dst, src *reg) error {
 			return err
 		}
 	}
+	if err := e.sanitizeValue(in); err != nil {
+		return err
+	}
 	link, off := linkAfter(in, dst, src)
+	if e.lacks(CapBPF) {
+		link, off = 0, 0
+	}
 	dst.ALU(op, src.Scalar, is32)
 	dst.precise = dst.precise || e.opt.ExactStates
 	dst.id, dst.off = link, off

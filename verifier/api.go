@@ -50,6 +50,8 @@ type Options struct {
 	// Arch is the machine (a GOARCH) whose registers are in the contexts of kprobe and perf event programs: arm64, or
 	// amd64 for anything else.
 	Arch string
+	// Without are the capabilities that who loads the program lacks; none if it is 0. The verdict is then that of an unprivileged load.
+	Without Caps
 	// JIT says what the machine that is to run the program can do with stack arguments.
 	JIT JITSupport
 	// Kernel618 decides as 6.18 does where this verifier knows better. It is there to explain differences: what is accepted with it is

@@ -18,6 +18,8 @@ func (e *env) noteArena(m *program.Map) error {
 		return nil
 	case e.arena:
 		return e.reject(CodeTooComplex, "Only one arena per program")
+	case e.lacks(CapBPF | CapPerfmon):
+		return e.reject(CodePermission, "CAP_BPF and CAP_PERFMON are required to use arena")
 	}
 	e.arena = true
 	return nil

@@ -49,8 +49,10 @@ func (e *env) checkCondJump(in isa.Insn) error {
 		(in.JmpOp() == isa.JmpJEQ || in.JmpOp() == isa.JmpJNE) {
 		e.resolveNull(e.st, dst, in.JmpOp() == isa.JmpJNE)
 		e.resolveNull(other, odst, in.JmpOp() == isa.JmpJEQ)
-	} else {
-		e.matchPacket(in, dst, src, other, odst, osrc)
+	} else if !e.matchPacket(in, dst, src, other, odst, osrc) {
+		if err := e.noLeak(in.Dst, "R%d pointer comparison prohibited"); err != nil {
+			return err
+		}
 	}
 	if e.log.on() {
 		e.printInsnState(e.st)
@@ -71,6 +73,11 @@ func (e *env) jumpOperands(in isa.Insn, imm *reg) (dst, src *reg, err error) {
 		}
 		if src, err = e.readReg(in.Src); err != nil {
 			return nil, nil, err
+		}
+		if !dst.typ.isPacketAny() || !src.typ.isPacketAny() {
+			if err := e.noLeak(in.Src, "R%d pointer comparison prohibited"); err != nil {
+				return nil, nil, err
+			}
 		}
 		if src.typ == ptrToStack {
 			flags |= histSrcStack
@@ -120,6 +127,9 @@ func (e *env) followBranch(in isa.Insn, taken int, dst, src *reg) error {
 		if err := e.markPrecise(int(in.Src)); err != nil {
 			return err
 		}
+	}
+	if err := e.otherWay(in, taken); err != nil {
+		return err
 	}
 	if taken == 1 {
 		e.aux[e.insn].always = true
@@ -314,9 +324,9 @@ func (e *env) setNonNull(r *reg) {
 
 // matchPacket learns from a comparison of a packet pointer with the packet's end how long the packet is at least
 // (try_match_pkt_pointers).
-func (e *env) matchPacket(in isa.Insn, dst, src *reg, other *state, odst, osrc *reg) {
+func (e *env) matchPacket(in isa.Insn, dst, src *reg, other *state, odst, osrc *reg) bool {
 	if !in.SrcIsReg() || in.IsJump32() {
-		return
+		return false
 	}
 	pktVsEnd := func(a, b *reg) bool {
 		return a.typ == ptrToPacket && b.typ == ptrToPacketEnd ||
@@ -325,7 +335,7 @@ func (e *env) matchPacket(in isa.Insn, dst, src *reg, other *state, odst, osrc *
 	op := in.JmpOp()
 	left := pktVsEnd(dst, src)
 	if !left && !pktVsEnd(src, dst) {
-		return
+		return false
 	}
 	pkt, opkt := dst, odst
 	if !left {
@@ -346,7 +356,10 @@ func (e *env) matchPacket(in isa.Insn, dst, src *reg, other *state, odst, osrc *
 	case isa.JmpJLE: // taken: pkt <= end
 		goodPacket(other, &this, false)
 		markPktEnd(pkt, true)
+	default:
+		return false
 	}
+	return true
 }
 
 // goodPacket raises the known range of every packet pointer that shares pkt's id (find_good_pkt_pointers). With open,

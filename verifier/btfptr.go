@@ -59,6 +59,8 @@ func (e *env) checkStruct(op, off, size int, kind accessKind) error {
 	name := e.types[r.aux].TypeName()
 	kernel := e.isKernelType(r.aux)
 	switch {
+	case e.lacks(CapPerfmon):
+		return e.reject(CodePermission, "'struct %s' access is allowed only to CAP_PERFMON and CAP_SYS_ADMIN", name)
 	case kernel && !gplCompatible(e.prog.License):
 		return e.reject(CodeCall, "Cannot access kernel 'struct %s' from non-GPL compatible program", name)
 	case off < 0:

@@ -24,7 +24,7 @@ func (e *env) checkCtx(op, off, size int, kind accessKind) error {
 		o = progtype.ReadSigned
 	}
 	a := e.ctx.Access(off, size, o)
-	if !a.OK {
+	if !a.OK || e.hiddenCtx(off, kind) {
 		err := e.reject(CodePermission, "invalid bpf_context access off=%d size=%d", off, size)
 		e.printLine(e.insn, "; ")
 		return err

@@ -212,7 +212,7 @@ func (e *env) overwriteDynptr(fr *frame, spi int) error {
 	e.st.eachReg(func(r *reg) {
 		// slices that cannot be written are left out, as the kernel has it: the memory is there still
 		if t := r.typ &^ maybeNull; t == ptrToMem && uint32(r.rng) == id {
-			e.setUnknown(r)
+			e.invalidate(r)
 		}
 	})
 	return nil

@@ -75,6 +75,8 @@ type env struct {
 
 // walkStats count what a walk did.
 type walkStats struct {
+	exploreLimits bool // numbers are compared exactly: how arithmetic on pointers is confined depends on them
+
 	processed, prevProcessed int
 	jumps, prevJumps         int
 	maxStates, totalStates   int
@@ -96,7 +98,10 @@ type insnAux struct {
 	jump          bool   // reached by other ways than from the instruction before
 	force         bool   // every arrival makes a checkpoint
 	iterNext      bool   // a call that asks an iterator for its next element
-	fastcall      bool   // a spill or fill of a fast call
+	alu           aluLimit
+	barrier       bool // no speculation reaches this instruction
+	barrierBehind bool // or what follows it
+	fastcall      bool // a spill or fill of a fast call
 	loop          loopInline
 	callback      bool // a call whose helper calls back while it runs
 	ptr           regType
@@ -142,6 +147,9 @@ func Verify(p *program.Program, opt Options) (res *Result, err error) {
 func newEnv(p *program.Program, opt Options) *env {
 	e := &env{prog: p, opt: opt, maps: p.Maps, ctx: progtype.Of(p.Type, p.AttachType, opt.Arch)}
 	e.bt.faults = opt.Kernel618 != LikeUs
+	if e.lacks(CapBPF) {
+		e.opt.ExactStates = true // numbers are precise without anybody asking
+	}
 	e.log.level = opt.LogLevel
 	e.log.limit = opt.LogLimit
 	if e.log.limit <= 0 {
@@ -170,9 +178,9 @@ func (e *env) verify() error {
 		return err
 	}
 	for _, step := range []func() error{
-		e.resolveKfuncs, e.findExceptionCallback, e.checkJumps, e.checkInsns, e.resolveFuncs, e.checkMaps, e.checkCFG, e.checkAttach,
+		e.checkCaps, e.resolveKfuncs, e.findExceptionCallback, e.checkJumps, e.checkInsns, e.resolveFuncs, e.checkMaps, e.checkBackEdges, e.checkCFG, e.checkAttach,
 		e.findFastcalls, e.findLive, e.checkMain, e.checkGlobals,
-		e.checkDepth, e.checkThrows, e.checkStackArgs,
+		e.checkDepth, e.checkThrows, e.checkStackArgs, e.checkTailCallMaps,
 	} {
 		if err := step(); err != nil {
 			return err

@@ -346,7 +346,7 @@ func (e *env) leaveFunc() error {
 func (e *env) dropPackets() {
 	e.st.eachReg(func(r *reg) {
 		if r.typ.isPacketAny() || r.typ.isPacketSlice() {
-			e.setUnknown(r)
+			e.invalidate(r)
 		}
 	})
 }
@@ -492,6 +492,9 @@ func (e *env) checkReturn(op isa.Reg, name string) error {
 	}
 	r, err := e.readReg(op)
 	if err != nil {
+		return err
+	}
+	if err := e.noLeak(op, "R%d leaks addr as return value"); err != nil {
 		return err
 	}
 	if kind := e.st.frames[0].async; kind != asyncNone {

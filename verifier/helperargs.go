@@ -25,7 +25,7 @@ func (e *env) checkHelperArg(i int, m *callMeta) error {
 		return err
 	}
 	if a.Kind == ArgAnything {
-		return nil
+		return e.noLeak(isa.Reg(op), "R%d leaks addr into helper function")
 	}
 	if r.typ.isPacket() && !progtype.HelperPacketAccess(e.prog.Type, m.proto.PktAccess) {
 		return e.reject(CodePermission, "helper access to the packet is not allowed")

@@ -124,7 +124,7 @@ func (e *env) callable(id int32) (*HelperProto, error) {
 	name := "bpf_" + h.Name
 	h = e.protoFor(h)
 	switch {
-	case h == nil:
+	case h == nil || e.lacksHelper(h.Name):
 		return nil, e.reject(CodeCall, "program of this type cannot use helper %s#%d", name, id)
 	case h.GPLOnly && !gplCompatible(e.prog.License):
 		return nil, e.reject(CodeCall, "cannot call GPL-restricted function from non-GPL compatible program")

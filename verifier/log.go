@@ -85,7 +85,7 @@ func argName(i int) string {
 func (e *env) appendReg(b []byte, fr *frame, r *reg) []byte {
 	t := r.typ
 	if t == scalarValue {
-		if r.precise && !e.opt.ExactStates {
+		if r.precise && (!e.opt.ExactStates || e.lacks(CapBPF)) {
 			b = append(b, 'P')
 		}
 		if r.Var.IsConst() {

@@ -29,6 +29,8 @@ func (e *env) checkMapStruct(op, off, size int, kind accessKind) error {
 		return e.reject(CodePermission, "map_ptr access not supported for map type %d", e.maps[r.aux].Type)
 	}
 	switch {
+	case e.lacks(CapPerfmon):
+		return e.reject(CodePermission, "'struct %s' access is allowed only to CAP_PERFMON and CAP_SYS_ADMIN", name)
 	case off < 0:
 		return e.reject(CodeBounds, "%s is %s invalid negative access: off=%d", operandName(op), name, off)
 	case kind == accessWrite:

@@ -173,6 +173,9 @@ func (e *env) checkRegion(op, off, size int, kind accessKind) error {
 	r := &e.st.fr().regs[op]
 	switch b := r.typ.base(); {
 	case r.typ == ptrToMapValue:
+		if err := e.leakByStore(kind, "map"); err != nil {
+			return err
+		}
 		if err := e.mapMayAccess(r, off, size, kind); err != nil {
 			return err
 		}
@@ -189,12 +192,21 @@ func (e *env) checkRegion(op, off, size int, kind accessKind) error {
 		if r.typ&untrusted != 0 {
 			return nil
 		}
+		if err := e.leakByStore(kind, "mem"); err != nil {
+			return err
+		}
 		return e.inRegion(op, off, size, int64(r.aux), false)
 	case r.typ == ptrToCtx:
+		if err := e.leakByStore(kind, "ctx"); err != nil {
+			return err
+		}
 		return e.checkCtx(op, off, size, kind)
 	case r.typ.isPacket():
 		if kind == accessWrite && !progtype.DirectPacketWrite(e.prog.Type) {
 			return e.reject(CodePermission, "cannot write into packet")
+		}
+		if err := e.leakByStore(kind, "packet"); err != nil {
+			return err
 		}
 		return e.inPacket(op, off, size, false)
 	case r.typ == ptrToFlowKeys:
@@ -423,6 +435,12 @@ func (e *env) checkRMW(in isa.Insn) error {
 		if _, err := e.readReg(isa.R0); err != nil {
 			return err
 		}
+		if err := e.noLeak(isa.R0, "R%d leaks addr into mem"); err != nil {
+			return err
+		}
+	}
+	if err := e.noLeak(in.Src, "R%d leaks addr into mem"); err != nil {
+		return err
 	}
 	if err := e.atomicPtr(in.Dst, "stores into"); err != nil {
 		return err

@@ -30,7 +30,7 @@ const (
 // (is_state_visited).
 func (e *env) visited(pc int) (bool, error) {
 	cur := e.st
-	force := e.prog.Flags&flagTestStateFreq != 0 || e.opt.CheckpointEvery || e.aux[pc].force || len(cur.hist) > 40
+	force := e.prog.Flags&flagTestStateFreq != 0 && !e.lacks(CapBPF) || e.opt.CheckpointEvery || e.aux[pc].force || len(cur.hist) > 40
 	add := force
 	if e.jumps-e.prevJumps >= 2 && e.processed-e.prevProcessed >= 8 {
 		add = true
@@ -59,7 +59,7 @@ func (e *env) visited(pc int) (bool, error) {
 		e.evict(b, i, old)
 	}
 	e.maxStates = max(e.maxStates, len(list))
-	if !add {
+	if !add || e.lacks(CapBPF) && len(list) > maxUnprivStates {
 		return false, nil
 	}
 	e.checkpoint(pc)
@@ -343,6 +343,9 @@ var unbound = func() reg { return reg{Scalar: scalar.Unknown(), typ: scalarValue
 
 // statesEqual reports whether old covers cur at the given level (states_equal).
 func (e *env) statesEqual(old, cur *state, level exactness) bool {
+	if old.speculative && !cur.speculative {
+		return false // it went on where this one does not, and ended where this one goes on
+	}
 	if old.cur != cur.cur || old.sleeps != cur.sleeps || !sameCallers(old, cur) || len(old.refs) != len(cur.refs) {
 		return false
 	}
@@ -416,6 +419,9 @@ func (e *env) regSafe(old, cur *reg, level exactness) bool {
 }
 
 func (e *env) scalarSafe(old, cur *reg, level exactness) bool {
+	if e.exploreLimits {
+		return old.Scalar == cur.Scalar && old.off == cur.off && old.id&addConst == cur.id&addConst && e.idmap.sameScalar(old.id, cur.id)
+	}
 	if !old.precise && level == byMarks {
 		return true
 	}
@@ -467,13 +473,14 @@ func (e *env) slotSafe(o, c *stackSlot, level exactness) bool {
 		c = &emptySlot
 	}
 	// a spilled scalar and a slot of unknown bytes compare as scalars
-	if a, b := scalarOf(o), scalarOf(c); a != nil && b != nil {
+	if a, b := e.scalarOf(o), e.scalarOf(c); a != nil && b != nil {
 		return e.regSafe(a, b, level)
 	}
 	for j := range o.typ {
 		t, u := o.typ[j], c.typ[j]
 		switch {
-		case t == slotInvalid, t == slotMisc: // anything may be read as unknown bytes
+		case t == slotInvalid:
+		case t == slotMisc && (u == slotZero || !e.lacks(CapPerfmon)): // anything may be read as unknown bytes, but for addresses by who must not see them
 		case t != u:
 			return false
 		}
@@ -492,12 +499,12 @@ func (e *env) slotSafe(o, c *stackSlot, level exactness) bool {
 }
 
 // scalarOf views a slot as a scalar if it is one: a whole spill, or bytes of any value (scalar_reg_for_stack).
-func scalarOf(s *stackSlot) *reg {
+func (e *env) scalarOf(s *stackSlot) *reg {
 	if s.isScalarSpill64() {
 		return &s.spilled
 	}
 	for _, t := range s.typ {
-		if t != slotMisc && t != slotInvalid {
+		if t != slotMisc && (t != slotInvalid || !e.canRead(t)) {
 			return nil
 		}
 	}

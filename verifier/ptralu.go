@@ -32,7 +32,7 @@ func (e *env) adjustPtr(in isa.Insn, ptr, off *reg) error {
 		return nil
 	}
 	if in.Class() != isa.ClassALU64 {
-		if in.AluOp() == isa.AluSUB {
+		if in.AluOp() == isa.AluSUB && !e.lacks(CapPerfmon) {
 			e.setUnknown(dst)
 			return nil
 		}
@@ -69,6 +69,10 @@ func (e *env) adjustPtr(in isa.Insn, ptr, off *reg) error {
 	base, k := *ptr, *off // ptr or off may be dst itself
 	self := dst == ptr
 	*dst = base
+	var san ptrSanitizer
+	if err := san.begin(e, in, &base, &k, self); err != nil {
+		return err
+	}
 	switch in.AluOp() {
 	case isa.AluADD:
 		e.addPtr(dst, &base, &k)
@@ -85,7 +89,10 @@ func (e *env) adjustPtr(in isa.Insn, ptr, off *reg) error {
 	default:
 		return e.reject(CodePointerMath, "R%d pointer arithmetic with %s operator prohibited", in.Dst, isa.AluText(in.AluOp(), false))
 	}
-	return e.saneOffset(dst, base.typ)
+	if err := e.saneOffset(dst, base.typ); err != nil {
+		return err
+	}
+	return san.end(e, in, dst)
 }
 
 // fixedSum adds a constant to a fixed offset if the result still fits.

@@ -28,7 +28,7 @@ func (e *env) releaseRef(id uint32) bool {
 	}
 	e.st.eachReg(func(r *reg) {
 		if r.ref == id {
-			e.setUnknown(r)
+			e.invalidate(r)
 		}
 	})
 	return true

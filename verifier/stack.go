@@ -38,7 +38,11 @@ func (e *env) stackBounds(op, off, size int, kind accessKind) (fr *frame, lo, hi
 		}
 		lo64, hi64 = r.Smin+int64(off), r.Smax+int64(off)
 	}
-	if lo64 < -isa.StackSize || lo64 > -1 || hi64+int64(size) > 0 || size < 0 {
+	lowest := int64(-isa.StackSize)
+	if kind == accessRead && e.lacks(CapPerfmon) {
+		lowest = int64(-8 * len(fr.stack)) // nothing was written below
+	}
+	if lo64 < lowest || lo64 > -1 || hi64+int64(size) > 0 || size < 0 {
 		if r.Var.IsConst() {
 			return nil, 0, 0, e.reject(CodeBounds, "invalid %s stack %s off=%d size=%d", kind, operandName(op), off, size)
 		}
@@ -110,8 +114,12 @@ func (e *env) writeStackFixed(fr *frame, off, size, value int) error {
 	}
 	imm, isImm := e.storedImm()
 	e.scratchedStack |= 1 << spi
-	switch {
-	case r != nil && off%8 == 0 && r.typ == scalarValue:
+	if e.lacks(CapPerfmon) && s.isSpill() && s.spilled.isPointer() && size != 8 {
+		return e.reject(CodePermission, "attempt to corrupt spilled pointer on stack")
+	}
+	e.noteSpill(s, first, size, r)
+	switch keeps := !e.lacks(CapBPF); {
+	case keeps && r != nil && off%8 == 0 && r.typ == scalarValue:
 		fits := r.fits(8 * size)
 		if fits {
 			e.linkScalar(r)
@@ -120,7 +128,7 @@ func (e *env) writeStackFixed(fr *frame, off, size, value int) error {
 		if !fits {
 			s.spilled.id = 0
 		}
-	case r == nil && off%8 == 0 && isImm:
+	case keeps && r == nil && off%8 == 0 && isImm:
 		fr.spill(spi, &reg{Scalar: scalar.Imm(imm), typ: scalarValue, precise: e.opt.ExactStates}, size)
 	case r != nil && r.isPointer() && r.typ.spillable():
 		if size != 8 {
@@ -168,6 +176,9 @@ func (e *env) writeStackVar(fr *frame, lo, end, value int) error {
 		spi, i := slotIndex(off)
 		s := &fr.stack[spi]
 		e.scratchedStack |= 1 << spi
+		if e.lacks(CapPerfmon) && s.typ[i] != slotMisc && s.typ[i] != slotZero {
+			return e.reject(CodePermission, "spilled ptr in range of var-offset stack write; insn %d, ptr off: %d", e.insn, off)
+		}
 		if zero && s.typ[i] == slotSpill && s.isScalarSpill() && s.spilled.isNull() {
 			zeroUsed = true
 			continue
@@ -195,6 +206,9 @@ func (e *env) readStack(op, off, size, dst int) error {
 			return err
 		}
 		return e.readStackFixed(fr, lo, size, dst)
+	}
+	if dst >= 0 && e.lacks(CapPerfmon) {
+		return e.reject(CodePermission, "%s variable offset stack access prohibited for !root, var_off=%s", operandName(op), r.Var)
 	}
 	if dst < 0 {
 		return e.reject(CodeType, "variable offset stack pointer cannot be passed into helper function; var_off=%s off=%d size=%d", r.Var, off, size)
@@ -256,6 +270,8 @@ func (e *env) readStackFixed(fr *frame, off, size, dst int) error {
 	if size == 8 && spillSize == 8 {
 		if dst >= 0 {
 			e.st.fr().regs[dst] = s.spilled
+		} else if e.lacks(CapPerfmon) && s.spilled.isPointer() {
+			return e.reject(CodePermission, "leaking pointer from stack off %d", off)
 		}
 		e.pushHist(histStack, int(fr.no), spi)
 		return nil
@@ -279,11 +295,13 @@ func (e *env) readStackFixed(fr *frame, off, size, dst int) error {
 	}
 	spills, zeros := 0, 0
 	for i := 0; i < size; i++ {
-		switch s.typ[(first-i)&7] {
-		case slotSpill:
+		switch t := s.typ[(first-i)&7]; {
+		case t == slotSpill:
 			spills++
-		case slotZero:
+		case t == slotZero:
 			zeros++
+		case !e.canRead(t):
+			return e.reject(CodeUninit, "invalid read from stack off %d+%d size %d", off, i, size)
 		}
 	}
 	switch {
@@ -309,6 +327,9 @@ func (e *env) helperStack(op, off, size int, kind accessKind, zeroOK, raw bool) 
 	if err != nil {
 		return err
 	}
+	if e.lacks(CapPerfmon) && lo != hi {
+		return e.reject(CodePermission, "%s variable offset stack access prohibited for !root, var_off=%s", operandName(op), e.st.fr().regs[op].Var)
+	}
 	if raw && lo == hi {
 		return e.writesDynptr(fr, lo, lo+size)
 	}
@@ -321,6 +342,9 @@ func (e *env) helperStack(op, off, size int, kind accessKind, zeroOK, raw bool) 
 		spi, i := slotIndex(o)
 		s := &fr.stack[spi]
 		if s.typ[i] == slotSpill {
+			if e.lacks(CapPerfmon) && s.spilled.isPointer() {
+				return e.reject(CodePermission, "invalid read from stack %s off %d+%d size %d", operandName(op), lo, o-lo, size)
+			}
 			if kind == accessWrite {
 				s.scrub()
 			}
@@ -341,6 +365,9 @@ func (e *env) fillStack(op, off, size int) error {
 	for o := lo; o < lo+size; o++ {
 		spi, i := slotIndex(o)
 		s := &fr.stack[spi]
+		if e.lacks(CapPerfmon) && s.isSpill() && s.spilled.isPointer() {
+			return e.reject(CodePermission, "attempt to corrupt spilled pointer on stack")
+		}
 		s.scrub()
 		s.typ[i] = slotMisc
 		e.scratchedStack |= 1 << spi
@@ -352,7 +379,7 @@ func (e *env) fillStack(op, off, size int) error {
 // came from becomes precise.
 func (e *env) constantKey(op, size int) (uint32, bool, error) {
 	r := &e.st.fr().regs[op]
-	if r.typ != ptrToStack || !r.Var.IsConst() || size != 4 {
+	if r.typ != ptrToStack || !r.Var.IsConst() || size != 4 || e.lacks(CapBPF) {
 		return 0, false, nil
 	}
 	fr := e.st.frames[r.aux]

@@ -56,10 +56,15 @@ func (s *stackSlot) fill(t uint8) {
 // isObject reports whether a byte of type t is one of an object's (is_stack_slot_special).
 func isObject(t uint8) bool { return t == slotIter || t == slotIRQ || t == slotDynptr }
 
-// noObject rejects reads of an object's bytes in [lo, end) of a frame; op is the pointer, size the access.
+// noObject rejects reads of an object's bytes, and of others that may not be read, in [lo, end) of a frame; op is the pointer, size the access.
 func (e *env) noObject(fr *frame, lo, end int, reject func(off, i int) error) error {
 	for o := lo; o < end; o++ {
-		if spi, i := slotIndex(o); spi < len(fr.stack) && isObject(fr.stack[spi].typ[i]) {
+		spi, i := slotIndex(o)
+		if spi >= len(fr.stack) {
+			continue
+		}
+		// as in the kernel, bytes beside a number that was spilled narrower than the slot may be read
+		if s := &fr.stack[spi]; isObject(s.typ[i]) || !e.canRead(s.typ[i]) && !s.isScalarSpill() {
 			return reject(lo, o-lo)
 		}
 	}

@@ -157,6 +157,7 @@ type state struct {
 	parent       *state
 	branches     int  // paths that start here and are not finished
 	depth        int  // number of checkpoints above
+	speculative  bool // only a processor that guesses takes this path (speculation.go)
 	insn         int  // where the checkpoint stands
 	first        int  // first instruction after the parent checkpoint
 	last         int  // instruction before the current one

@@ -236,3 +236,59 @@ func TestErrorText(t *testing.T) {
 		t.Errorf("%%+v: %s", s)
 	}
 }
+
+// otherOrder are cases with two faults of which the kernel finds another first.
+var otherOrder = map[string]bool{
+	"arena/straight behind the arena": true, "btf_fields/socket filters have no locks": true, "calls/nine frames, never walked": true,
+	"calls/recursion that ends by value": true, "sections/global function that sleeps, in a program that may not": true,
+}
+
+// TestProgramsUnprivileged lets the running kernel judge the same programs for who lacks all capabilities, and for who lacks CAP_PERFMON:
+// same verdict, same last message. Types are out of reach without CAP_BPF.
+func TestProgramsUnprivileged(t *testing.T) {
+	restore, err := kernel.AllowUnprivileged()
+	if err != nil {
+		t.Skip("the running kernel cannot judge: ", err)
+	}
+	defer restore()
+	const netAdmin, sysAdmin, perfmon, bpf = 1 << 12, 1 << 21, 1 << 38, 1 << 39
+	for _, m := range []struct {
+		name string
+		caps verifier.Caps
+		bits uint64
+	}{{"all", verifier.AllCaps, netAdmin | sysAdmin | perfmon | bpf}, {"perfmon", verifier.CapPerfmon, sysAdmin | perfmon}} {
+		judged, accepted := 0, 0
+		for _, c := range readCases(t) {
+			p := assemble(t, &c)
+			if c.skepOnly != "" || usesStackArgs(p) || slices.ContainsFunc(p.Kfuncs, isOurs) {
+				continue
+			}
+			opt := options(verifier.LogStats)
+			opt.Without = m.caps
+			_, err := verifier.Verify(p, opt)
+			var ve *verifier.Error
+			errors.As(err, &ve)
+			if ve != nil && ve.Code == verifier.CodeUnsupported {
+				continue
+			}
+			ok, log, kerr := kernel.VerifyWithout(p, verifier.LogStats, m.bits)
+			if kerr != nil {
+				continue // a type of programs or maps that the kernel does not say a word about
+			}
+			judged++
+			if ok {
+				accepted++
+			}
+			switch {
+			case ok != (err == nil):
+				t.Errorf("%s: %s/%s: the kernel accepts: %t, we: %v\n%s", m.name, c.file, c.name, ok, err, log)
+			case ve != nil && !otherOrder[c.file+"/"+c.name] && !strings.Contains(log, strings.Split(ve.Message, "\n")[0]):
+				t.Errorf("%s: %s/%s: we say %q, the kernel\n%s", m.name, c.file, c.name, ve.Message, log)
+			}
+		}
+		t.Logf("%s: %d judged, %d accepted", m.name, judged, accepted)
+		if judged < 300 || accepted < 30 {
+			t.Errorf("%s: only %d judged, %d accepted", m.name, judged, accepted)
+		}
+	}
+}

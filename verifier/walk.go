@@ -114,7 +114,7 @@ func (e *env) walk() error {
 			e.logInsn(&printState)
 			prev = e.insn
 			var err error
-			if out, err = e.step(&printState); err != nil {
+			if out, err = e.stepOrStop(&printState); err != nil {
 				return err
 			}
 		}
@@ -136,7 +136,7 @@ func (e *env) logSafe(printState bool) {
 		return
 	}
 	if printState {
-		e.log.printf("\nfrom %d to %d: safe\n", e.prev, e.insn)
+		e.log.printf("\nfrom %d to %d%s: safe\n", e.prev, e.insn, e.st.how())
 	} else {
 		e.log.printf("%d: safe\n", e.insn)
 	}
@@ -153,7 +153,7 @@ func (e *env) logInsn(printState *bool) {
 		return
 	}
 	if e.log.all() && *printState {
-		e.log.printf("\nfrom %d to %d:", e.prev, e.insn)
+		e.log.printf("\nfrom %d to %d%s:", e.prev, e.insn, e.st.how())
 		e.printState(e.st, e.st.fr(), true)
 		*printState = false
 	}
@@ -166,7 +166,9 @@ func (e *env) logInsn(printState *bool) {
 // step executes the instruction at e.insn on the current state and sets e.insn to the next one.
 func (e *env) step(printState *bool) (outcome, error) {
 	in := e.prog.Insns[e.insn]
-	e.facts[e.insn].Seen = true
+	if !e.st.speculative {
+		e.facts[e.insn].Seen = true
+	}
 	var err error
 	switch in.Class() {
 	case isa.ClassALU, isa.ClassALU64:
@@ -180,7 +182,9 @@ func (e *env) step(printState *bool) (outcome, error) {
 	case isa.ClassLD:
 		if err = e.checkLD(in); err == nil && in.IsLdImm64() {
 			e.insn++
-			e.facts[e.insn].Seen = true
+			if !e.st.speculative {
+				e.facts[e.insn].Seen = true
+			}
 		}
 	default:
 		e.jumps++

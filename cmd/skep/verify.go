@@ -13,11 +13,12 @@ import (
 )
 
 var verifyVerb = &verb{
-	name: "verify", args: "FILE... [-prog NAME] [-log N] [-json]", short: "prove the programs of object files, or say why not",
+	name: "verify", args: "FILE... [-prog NAME] [-log N] [-unpriv] [-json]", short: "prove the programs of object files, or say why not",
 	help: `
 Prints a line for each program, in the order of the files; all processors verify: accepted or rejected with the reason, instructions processed, states, time.
   -prog NAME  only this program
   -log N      print the verifier's log at level N: 1 branches, 2 every instruction, 4 figures; levels add up
+  -unpriv     verify as the kernel does for a user without CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN
   -json       print a JSON object a line; a file that cannot be loaded gets one without a program's name
 
 Of a rejected program it tells, in the manner of compilers, what was violated, the source line, how the register or stack slot at
@@ -58,6 +59,7 @@ func runVerify(e *env, args []string) int {
 	fs := e.flags()
 	prog := fs.String("prog", "", "")
 	level := fs.Uint("log", 0, "")
+	unpriv := fs.Bool("unpriv", false, "")
 	asJSON := fs.Bool("json", false, "")
 	files, code, ok := e.parse(fs, args)
 	if !ok {
@@ -71,7 +73,11 @@ func runVerify(e *env, args []string) int {
 	}
 	worst := exitOK
 	jobs := verifyJobs(files, *prog)
-	work := func(i int) verdict { return jobs[i].verify(uint32(*level)) }
+	opts := skep.Options{LogLevel: ebpf.LogLevel(*level)}
+	if *unpriv {
+		opts.Without = verifier.AllCaps
+	}
+	work := func(i int) verdict { return jobs[i].verify(opts) }
 	parallel.Each(len(jobs), work, func(i int, v verdict) { worst = max(worst, e.printVerdict(v, *asJSON)) })
 	return worst
 }
@@ -102,13 +108,13 @@ func verifyJobs(files []string, prog string) (jobs []verifyJob) {
 	return jobs
 }
 
-func (j *verifyJob) verify(level uint32) verdict {
+func (j *verifyJob) verify(opts skep.Options) verdict {
 	out := verdict{Program: j.name, Verdict: "accepted", job: j}
 	if j.err != nil {
 		out.Verdict, out.Error, out.Code = notLoaded, j.err.Error(), "load"
 		return out
 	}
-	v, err := skep.Verify(j.spec, j.name, skep.Options{LogLevel: ebpf.LogLevel(level)})
+	v, err := skep.Verify(j.spec, j.name, opts)
 	var ve *skep.VerifierError
 	var stats verifier.Stats
 	switch {
@@ -124,7 +130,7 @@ func (j *verifyJob) verify(level uint32) verdict {
 		out.Verdict, out.Error, out.Code = notLoaded, err.Error(), "load"
 	}
 	out.Processed, out.States, out.TimeUS = stats.Processed, stats.TotalStates, stats.Time.Microseconds()
-	if level == 0 {
+	if opts.LogLevel == 0 {
 		out.log = ""
 	}
 	return out

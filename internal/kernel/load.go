@@ -81,16 +81,26 @@ func load(p *program.Program, level uint32) (_ *Prog, log string, err error) {
 		}
 		k.maps = append(k.maps, m)
 	}
-	insns, err := resolve(p, k.maps)
+	a, err := k.attr(p, types)
 	if err != nil {
 		return nil, "", err
 	}
-	a := attrProgLoad{
+	k.fd, log, err = progLoad(&a, level)
+	return k, log, err
+}
+
+// attr describes p, whose maps k has, to the kernel. Types may be nil.
+func (k *Prog) attr(p *program.Program, types *typeInfo) (a attrProgLoad, err error) {
+	insns, err := resolve(p, k.maps)
+	if err != nil {
+		return a, err
+	}
+	a = attrProgLoad{
 		progType: uint32(p.Type), attachType: uint32(p.AttachType), flags: p.Flags, name: objName(p.Name),
 		insns: ptr(insns), insnCount: uint32(len(insns) / 8), license: ptr(cstring(p.License)),
 	}
 	if err := attachTarget(p, &a); err != nil {
-		return nil, "", err
+		return a, err
 	}
 	if types != nil {
 		a.btfFD = uint32(types.fd)
@@ -101,8 +111,7 @@ func load(p *program.Program, level uint32) (_ *Prog, log string, err error) {
 			a.lineInfo, a.lineInfoSize, a.lineInfoCount = ptr(types.lines), lineInfoSize, uint32(types.lineCount)
 		}
 	}
-	k.fd, log, err = progLoad(&a, level)
-	return k, log, err
+	return a, nil
 }
 
 // progLoad loads with a log that is as large as the kernel wants it. At level 0 a log is asked for only after a

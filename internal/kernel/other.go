@@ -52,3 +52,11 @@ func (*Map) Delete([]byte) error { return Available() }
 
 // NextKey fails: see Available.
 func (*Map) NextKey([]byte) ([]byte, error) { return nil, Available() }
+
+// AllowUnprivileged fails: see Available.
+func AllowUnprivileged() (restore func(), err error) { return nil, Available() }
+
+// VerifyWithout fails: see Available.
+func VerifyWithout(*program.Program, uint32, uint64) (bool, string, error) {
+	return false, "", Available()
+}
