@@ -59,7 +59,7 @@ func checkSpec(spec *ebpf.MapSpec) (*ebpf.MapSpec, error) {
 	if s.Flags&FlagReadOnlyProg != 0 && s.Flags&FlagWriteOnlyProg != 0 {
 		return nil, refuse(errno.EINVAL, "BPF_F_RDONLY_PROG and BPF_F_WRONLY_PROG exclude each other")
 	}
-	if s.MapExtra != 0 && s.Type != ebpf.BloomFilter {
+	if s.MapExtra != 0 && s.Type != ebpf.BloomFilter && s.Type != ebpf.Arena { // arenas are refused below, by their type
 		return nil, refuse(errno.EINVAL, "map_extra %#x has no meaning for type %s", s.MapExtra, s.Type)
 	}
 	var err error
