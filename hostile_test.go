@@ -180,6 +180,9 @@ func TestUnverifiedCalls(t *testing.T) {
 		{asm.FnMapLookupElem.Call(), "helper map_lookup_elem takes an address"},
 		{asm.FnGetCurrentComm.Call(), "helper get_current_comm takes an address"},
 		{kfuncCall("number", hostU32, &btf.Pointer{Target: hostU64}), "kfunc number takes an address"},
+		{kfuncCall("bpf_dynptr_size", hostU32, &btf.Pointer{Target: &btf.Struct{Name: "bpf_dynptr", Size: 16}}), "kfunc bpf_dynptr_size takes an address"},
+		{asm.FnRingbufSubmit.Call(), "helper ringbuf_submit takes an address"},
+		{asm.FnDynptrData.Call(), "helper dynptr_data takes an address"},
 		{kfuncCall("scalar", hostU32, hostU64), ""},
 		{asm.FnKtimeGetNs.Call(), ""},
 	} {

@@ -382,8 +382,10 @@ func (l *loader) withoutProof(p *program.Program) error {
 			if in.Imm < 0 || int(in.Imm) >= len(p.Kfuncs) {
 				continue // lowering refuses it
 			}
-			if f, ok := l.opts.Kfuncs.find(p.Kfuncs[in.Imm].Name); ok && f.takesAddress() {
-				return fmt.Errorf("program %s: instruction %d: kfunc %s takes an address, and the program is not verified", p.Name, pc, f.name)
+			name := p.Kfuncs[in.Imm].Name
+			_, _, builtin := helpers.KfuncHandle(name) // all of them work on dynptrs
+			if f, ok := l.opts.Kfuncs.find(name); builtin || ok && f.takesAddress() {
+				return fmt.Errorf("program %s: instruction %d: kfunc %s takes an address, and the program is not verified", p.Name, pc, name)
 			}
 		}
 	}
@@ -414,6 +416,9 @@ func (l *loader) lower(p *Program) error {
 		b := binding(m)
 		if p.res == nil {
 			b.Reach = nil // without a proof nothing is found in a map
+			if t := m.Type(); t == ebpf.RingBuf || t == ebpf.UserRingbuf {
+				b.Memory = nil // and nothing is reserved: between the records are their headers, which others rely on
+			}
 		}
 		env.Maps = append(env.Maps, b)
 	}

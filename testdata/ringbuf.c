@@ -9,10 +9,17 @@ static u64 (*const bpf_ringbuf_query)(void *ring, u64 flags) = (void *)134;
 
 static long (*const bpf_loop)(u32 n, void *fn, void *ctx, u64 flags) = (void *)181;
 
-struct {
+struct ring {
 	__uint(type, 27); // BPF_MAP_TYPE_RINGBUF
 	__uint(max_entries, 4096);
 } ring SEC(".maps");
+
+struct {
+	__uint(type, 12); // BPF_MAP_TYPE_ARRAY_OF_MAPS
+	__uint(max_entries, 2);
+	__type(key, u32);
+	__array(values, struct ring);
+} rings SEC(".maps") = {.values = {NULL, &ring}};
 
 struct {
 	__uint(type, 27);
@@ -138,6 +145,25 @@ SEC("tc") __success int ring_query(struct __sk_buff *ctx)
 		bpf_ringbuf_discard(rec, 0);
 	sum = sum * 31 + bpf_ringbuf_query(&ring, 3);
 	return sum & 0x7fffffff;
+}
+
+// A ring that is found in a map of maps.
+SEC("tc") __success __retval(1) int ring_inner(struct __sk_buff *ctx)
+{
+	u32 which = 1, n = 0;
+
+	void *found = bpf_map_lookup_elem(&rings, &which);
+	if (!found)
+		return 0;
+	u64 *rec = bpf_ringbuf_reserve(found, 24, 0);
+	if (rec) {
+		rec[0] = rec[2] = bpf_ringbuf_query(found, 1);
+		rec[1] = ctx->len;
+		bpf_ringbuf_submit(rec, 0);
+		n++;
+	}
+	which = 0;
+	return bpf_map_lookup_elem(&rings, &which) ? 100 : n;
 }
 
 static int nothing(u32 i, void *ctx)
