@@ -94,6 +94,11 @@ const records = -32
 
 func (g *dynptrGen) printf(format string, args ...any) { fmt.Fprintf(&g.s, format, args...) }
 
+// call adds a call whose result counts for that of the program.
+func (g *dynptrGen) call(what string) {
+	g.printf("call %s\nr1 = *(u64 *)(r10 - 112)\nw1 += w0\n*(u64 *)(r10 - 112) = r1\n", what)
+}
+
 func (g *dynptrGen) fp(reg, off int) { g.printf("r%d = r10\nr%d += %d\n", reg, reg, off) }
 
 // wrong says now and then that a step is to break a rule.
@@ -120,7 +125,7 @@ func (g *dynptrGen) step() {
 		if off := g.at(1, 2, false); off >= records && off != 0 && (!g.live[-16] && !g.live[-32] || g.wrong()) {
 			g.printf("r1 = map[ring] ll\nr2 = 8\nr3 = 0\n")
 			g.fp(4, off)
-			g.printf("call 198\n")
+			g.call("198")
 			g.live[off] = true
 		}
 	case 1:
@@ -130,11 +135,11 @@ func (g *dynptrGen) step() {
 			if g.r.IntN(2) == 0 {
 				g.printf("r1 = r7\nr2 = 64\nr3 = 0\n")
 				g.fp(4, off)
-				g.printf("call 197\n")
+				g.call("197")
 			} else {
 				g.printf("r1 = r6\nr2 = 0\n")
 				g.fp(3, off)
-				g.printf("call bpf_dynptr_from_skb\n")
+				g.call("bpf_dynptr_from_skb")
 			}
 			g.live[off] = true
 		}
@@ -156,7 +161,7 @@ func (g *dynptrGen) step() {
 		if a, b := g.at(lo, hi, true), g.at(lo, hi, false); a != 0 && b != 0 && (a >= records) == (b >= records) {
 			g.fp(1, a)
 			g.fp(2, b)
-			g.printf("call bpf_dynptr_clone\n")
+			g.call("bpf_dynptr_clone")
 			g.live[b] = true
 		}
 	case 9, 10:
@@ -183,7 +188,7 @@ func (g *dynptrGen) step() {
 	case 15:
 		if off := g.at(1, 5, true); off != 0 && (g.fn != makesRecord || off >= records) {
 			g.fp(1, off)
-			g.printf("call f\n")
+			g.call("f")
 		}
 	}
 }
@@ -208,21 +213,24 @@ func (g *dynptrGen) access() {
 		g.fp(1, off)
 		g.printf("r2 = 0\n")
 		g.fp(3, -104)
-		g.printf("r4 = 8\nr5 = 0\ncall 202\n")
+		g.printf("r4 = 8\nr5 = 0\n")
+		g.call("202")
 	case 1:
 		g.fp(1, -104)
 		g.printf("r2 = 8\n")
 		g.fp(3, off)
-		g.printf("r4 = 0\nr5 = 0\ncall 201\n")
+		g.printf("r4 = 0\nr5 = 0\n")
+		g.call("201")
 	case 2:
 		g.fp(1, off)
-		g.printf("call bpf_dynptr_size\n")
+		g.call("bpf_dynptr_size")
 	case 3:
 		if to := g.at(3, 5, true); to != 0 {
 			g.fp(1, to)
 			g.printf("r2 = 0\n")
 			g.fp(3, off)
-			g.printf("r4 = 0\nr5 = 8\ncall bpf_dynptr_copy\n")
+			g.printf("r4 = 0\nr5 = 8\n")
+			g.call("bpf_dynptr_copy")
 		}
 	}
 }
@@ -253,7 +261,7 @@ const makesRecord = 2
 
 func dynptrProgram(seed uint64) string {
 	g := dynptrGen{r: rand.New(rand.NewPCG(seed, 11)), live: map[int]bool{}}
-	g.printf("r6 = r1\n*(u64 *)(r10 - 104) = 0\nr1 = map[array] ll\nr2 = r10\nr2 += -104\ncall 1\nr7 = r0\nr8 = 0\nr9 = 0\n")
+	g.printf("r6 = r1\n*(u64 *)(r10 - 104) = 0\n*(u64 *)(r10 - 112) = 0\nr1 = map[array] ll\nr2 = r10\nr2 += -104\ncall 1\nr7 = r0\nr8 = 0\nr9 = 0\n")
 	g.fn = max(0, g.r.IntN(4*len(dynptrFuncs))-3*len(dynptrFuncs))
 	landed := 0
 	for range 4 + g.r.IntN(16) {
@@ -267,7 +275,7 @@ func dynptrProgram(seed uint64) string {
 		g.printf("l%d: r0 = 0\n", landed)
 	}
 	g.release()
-	g.printf("r0 = 0\nexit\n")
+	g.printf("r0 = *(u64 *)(r10 - 112)\nexit\n")
 	if strings.Contains(g.s.String(), "call f\n") {
 		g.s.WriteString(dynptrFuncs[g.fn])
 	}
