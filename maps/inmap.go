@@ -173,6 +173,7 @@ type mapArray struct {
 	m      mem
 	max    uint32
 	mu     sync.Mutex
+	used   uint32 // no map was ever put at this index or behind it
 }
 
 func newMapArray(maxEntries uint32, limit uint64) (*mapArray, error) {
@@ -219,6 +220,7 @@ func (a *mapArray) put(key []byte, inner *Map, flags uint64) errno.Errno {
 	}
 	a.mu.Lock()
 	old := a.m.u64(8 * int(i)).Swap(inner.Handle())
+	a.used = max(a.used, i+1)
 	a.mu.Unlock()
 	if old != 0 {
 		giveBack(FromHandle(old))
@@ -268,7 +270,7 @@ func (a *mapArray) ranges() []rt.Region {
 
 // free gives all maps back. No program uses the array any more, so none uses what it found there.
 func (a *mapArray) free() error {
-	for i := range int(a.max) {
+	for i := range int(a.used) {
 		if h := a.m.u64(8 * i).Load(); h != 0 {
 			_ = FromHandle(h).unhold()
 		}
@@ -351,12 +353,14 @@ func (h *mapHash) update([]byte, []byte, uint64, int) errno.Errno { return errno
 func (h *mapHash) write([]byte, []byte, uint64) errno.Errno       { return errno.EINVAL }
 func (h *mapHash) ranges() []rt.Region                            { return nil }
 
+// free gives all maps back, as that of an array.
 func (h *mapHash) free() error {
-	key := make([]byte, h.keySize)
-	for h.nextKey(nil, key) == 0 {
-		old := FromHandle(uint64(h.lookup(key, 0)))
-		_ = h.hash.delete(key)
-		_ = old.unhold()
+	for at := uint64(0); ; {
+		next, _, value := h.next(at, 0)
+		if value == 0 {
+			return h.hash.free()
+		}
+		_ = FromHandle(h.handle(uint32(next))).unhold()
+		at = next
 	}
-	return h.hash.free()
 }
