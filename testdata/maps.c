@@ -356,10 +356,11 @@ static __noinline u64 *value_in(void *m, u32 i)
 SEC("tc") __success __retval(321) int either_map(struct __sk_buff *ctx)
 {
 	u32 zero = 0, i = 3;
-	u64 v[3] = {300}, *p;
+	u64 v[3], *p;
 	long sum = 0;
 	void *m;
 
+	v[0] = 300, v[1] = v[2] = 0; // no initialiser: old compilers put it into a map
 	bpf_map_update_elem(&wide_a, &i, v, BPF_ANY);
 	v[0] = 20;
 	bpf_map_update_elem(&inner_a, &i, v, BPF_ANY);
