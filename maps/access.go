@@ -36,7 +36,7 @@ func (m *Map) LookupAndDeleteWithFlags(key, valueOut any, flags ebpf.MapLookupFl
 	if err := m.writable(); err != nil {
 		return fmt.Errorf("lookup and delete: %w", err)
 	}
-	if m.typ == ebpf.HashOfMaps {
+	if m.typ == ebpf.HashOfMaps && m.flags&FlagWriteOnly == 0 {
 		return opError("lookup and delete", errno.ENOTSUPP) // has only the batch operation
 	}
 	return m.get(key, valueOut, flags, "lookup and delete", store.take)

@@ -175,24 +175,67 @@ func dump(t *testing.T, it iterator) (out [][2]uint64) {
 	return out
 }
 
-// TestAccessFlagsAsKernel compares what BPF_F_RDONLY, BPF_F_WRONLY and Freeze forbid.
+// TestAccessFlagsAsKernel compares what BPF_F_RDONLY, BPF_F_WRONLY and Freeze forbid, of each type.
 func TestAccessFlagsAsKernel(t *testing.T) {
-	for _, flags := range []uint32{0, FlagReadOnly, FlagWriteOnly} {
-		b := newBoth(t, &ebpf.MapSpec{Type: ebpf.Hash, KeySize: 4, ValueSize: 4, MaxEntries: 2, Flags: flags})
-		var v, k uint32
-		check := func(op string, ours, kernel error) {
-			t.Helper()
-			if class(ours) != class(kernel) {
-				t.Errorf("flags %#x, %s: kernel %v, here %v", flags, op, kernel, ours)
+	for _, spec := range []*ebpf.MapSpec{
+		{Type: ebpf.Hash, KeySize: 4}, {Type: ebpf.LRUHash, KeySize: 4}, {Type: ebpf.Array, KeySize: 4}, {Type: ebpf.LPMTrie, KeySize: 8, Flags: FlagNoPrealloc},
+		{Type: ebpf.Queue}, {Type: ebpf.Stack}, {Type: ebpf.BloomFilter}, {Type: ebpf.ArrayOfMaps, KeySize: 4, InnerMap: innerSpec()},
+		{Type: ebpf.HashOfMaps, KeySize: 4, InnerMap: innerSpec()}, {Type: ebpf.StackTrace, KeySize: 4},
+	} {
+		for _, flags := range []uint32{0, FlagReadOnly, FlagWriteOnly, FlagReadOnly | FlagWriteOnly, FlagReadOnlyProg, FlagWriteOnlyProg} {
+			s := *spec
+			s.Flags |= flags
+			s.MaxEntries, s.ValueSize = 2, 4
+			if s.Type == ebpf.StackTrace {
+				s.ValueSize = 8
+			}
+			k, kerr := kernelMap(t, &s)
+			m, err := New(&s)
+			if class(err) != class(kerr) {
+				t.Errorf("%v: kernel %v, here %v", &s, kerr, err)
+			}
+			if err == nil && kerr == nil {
+				compareAccess(t, both{m, k})
+			}
+			if err == nil {
+				m.Close()
+			}
+			if kerr == nil {
+				k.Close()
 			}
 		}
-		for range 2 {
-			check("update", b.ours.Put(uint32(1), uint32(2)), b.kernel.Put(uint32(1), uint32(2)))
-			check("lookup", b.ours.Lookup(uint32(1), &v), b.kernel.Lookup(uint32(1), &v))
-			check("next", b.ours.NextKey(nil, &k), b.kernel.NextKey(nil, &k))
-			check("delete", b.ours.Delete(uint32(1)), b.kernel.Delete(uint32(1)))
-			check("freeze", b.ours.Freeze(), b.kernel.Freeze())
+	}
+}
+
+// compareAccess does every operation twice, with a freeze in between.
+func compareAccess(t *testing.T, b both) {
+	t.Helper()
+	check := func(op string, ours, kernel error) {
+		t.Helper()
+		if class(ours) != class(kernel) {
+			t.Errorf("%s, flags %#x, %s: kernel %v, here %v", b.ours, b.ours.Flags(), op, kernel, ours)
 		}
+	}
+	var key any
+	if n := b.ours.KeySize(); n > 0 {
+		key = append([]byte{1}, make([]byte, n-1)...)
+	}
+	var ourValue, kernelValue any = make([]byte, b.ours.ValueSize()), make([]byte, b.ours.ValueSize())
+	if isOuter(b.ours.Type()) {
+		in := newBoth(t, innerSpec())
+		ourValue, kernelValue = in.ours, in.kernel
+	}
+	next, out := make([]byte, b.ours.KeySize()), make([]byte, b.ours.ValueSize())
+	for range 2 {
+		check("update", b.ours.Put(key, ourValue), b.kernel.Put(key, kernelValue))
+		check("lookup", b.ours.Lookup(key, out), b.kernel.Lookup(key, out))
+		if key != nil {
+			check("next", b.ours.NextKey(nil, next), b.kernel.NextKey(nil, next))
+		}
+		check("lookup and delete", b.ours.LookupAndDelete(key, out), b.kernel.LookupAndDelete(key, out))
+		check("update again", b.ours.Put(key, ourValue), b.kernel.Put(key, kernelValue))
+		check("delete", b.ours.Delete(key), b.kernel.Delete(key))
+		check("freeze", b.ours.Freeze(), b.kernel.Freeze())
 	}
 }
 
