@@ -12,7 +12,7 @@ import (
 // TestDocumented: every exported symbol of the packages that others can import has a comment.
 func TestDocumented(t *testing.T) {
 	seen := 0
-	for _, dir := range []string{".", "maps", "helpers", "verifier", "skeptest"} {
+	for _, dir := range []string{".", "maps", "helpers", "verifier", "skeptest", "perf"} {
 		files, err := filepath.Glob(filepath.Join(dir, "*.go"))
 		if err != nil || len(files) == 0 {
 			t.Fatal(dir, err)

@@ -151,6 +151,9 @@ func keyBit(key []byte, i uint32) uint64 { return uint64(key[4+i/8] >> (7 - i%8)
 
 // match finds the number of the value for a key; 0 if there is none. It ends whatever it reads: the length grows with each step.
 func (t *lpm) match(key []byte) (value uint32) {
+	if t.words == 1 {
+		return t.matchWord(key32(key), keyWord(key, 0))
+	}
 	limit := key32(key)
 	w, cur, least := 0, keyWord(key, 0), uint32(0)
 	for node := t.root.Load(); node != 0; {
@@ -177,6 +180,27 @@ func (t *lpm) match(key []byte) (value uint32) {
 			return value
 		}
 		node, least = t.child(node, cur>>(63-n%64)&1).Load(), n+1
+	}
+	return value
+}
+
+// matchWord is match of a key whose data is one word, as addresses of IPv4 are.
+func (t *lpm) matchWord(limit uint32, key uint64) (value uint32) {
+	const nodeSize = lpmData + 8
+	least := uint32(0)
+	for node := t.root.Load(); node != 0; {
+		at := int(node-1) * nodeSize
+		n := t.nm.u32(at + lpmLength).Load()
+		if n > limit || n < least || (t.nm.u64(at+lpmData).Load()^key)>>(64-n) != 0 {
+			return value
+		}
+		if v := t.nm.u32(at + lpmValue).Load(); v != 0 {
+			value = v
+		}
+		if n == limit {
+			return value
+		}
+		node, least = t.nm.u32(at+lpmChild+int(key>>(63-n)&1)*4).Load(), n+1
 	}
 	return value
 }
