@@ -147,7 +147,7 @@ func checkStackTraces(s *ebpf.MapSpec) error {
 		return err
 	}
 	if s.MaxEntries > 1<<31 {
-		return refuse(errno.E2BIG, "MaxEntries %d is above %d", s.MaxEntries, 1<<31)
+		return refuse(errno.E2BIG, "MaxEntries %d is above %d", s.MaxEntries, uint32(1<<31))
 	}
 	frame := uint32(8)
 	if s.Flags&stackBuildID != 0 {

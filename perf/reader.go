@@ -10,16 +10,15 @@ import (
 	"time"
 
 	"github.com/cilium/ebpf"
-	cilium "github.com/cilium/ebpf/perf"
 
 	"github.com/skep-bpf/skep/internal/perfring"
 	"github.com/skep-bpf/skep/maps"
 )
 
-// The errors of Read, which are those of cilium/ebpf.
+// The errors of Read, as cilium/ebpf names them.
 var (
 	ErrClosed  = os.ErrClosed
-	ErrFlushed = cilium.ErrFlushed
+	ErrFlushed = errors.New("perf ringbuffer was flushed")
 )
 
 var errMustBePaused = errors.New("perf ringbuffer: must have been paused before reading overwritable buffer")
