@@ -285,7 +285,7 @@ func TestWrongMaps(t *testing.T) {
 		func() (*perf.Reader, error) { return perf.NewReader(a, 4096) },
 		func() (*perf.Reader, error) { return perf.NewReader(nil, 4096) },
 		func() (*perf.Reader, error) { return perf.NewReader(m, 0) },
-		func() (*perf.Reader, error) { return perf.NewReader(m, 1<<40) },
+		func() (*perf.Reader, error) { return perf.NewReader(m, 1<<30+1) },
 		func() (*perf.Reader, error) {
 			return perf.NewReaderWithOptions(m, 4096, perf.ReaderOptions{Watermark: 1, WakeupEvents: 1})
 		},
