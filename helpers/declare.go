@@ -56,12 +56,7 @@ func attached(p proto, t ebpf.ProgramType, at ...ebpf.AttachType) proto {
 	return p
 }
 
-// onlyTargets limits a program type to some of what it can attach to, notTargets takes some away.
-func onlyTargets(p proto, t ebpf.ProgramType, targets ...string) proto {
-	p.Targets = map[ebpf.ProgramType][]string{t: targets}
-	return p
-}
-
+// notTargets takes some of what a program type can attach to away.
 func notTargets(p proto, t ebpf.ProgramType, targets ...string) proto {
 	p.NotTargets = map[ebpf.ProgramType][]string{t: targets}
 	return p

@@ -33,10 +33,6 @@ type ring struct {
 	first, n uint64
 }
 
-func isKeyless(t ebpf.MapType) bool {
-	return t == ebpf.Queue || t == ebpf.Stack || t == ebpf.BloomFilter
-}
-
 // checkQueue applies the rules of queue_stack_map_alloc_check.
 func checkQueue(s *ebpf.MapSpec) error {
 	if err := checkKeyless(s); err != nil {

@@ -42,7 +42,6 @@ type lockGen struct {
 	res    [3]bool // the register has a value with the other kind of lock
 	code   strings.Builder
 	labels int
-	timer  bool
 }
 
 func (g *lockGen) emit(format string, args ...any) { fmt.Fprintf(&g.code, format+"\n", args...) }
