@@ -300,10 +300,14 @@ func (o ourMap) NextKey(prev []byte) ([]byte, error) {
 	return k, err
 }
 
-// noElements reports whether maps of a type have nothing here that could be listed or deleted: those without keys, and arrays of maps,
-// which are always empty.
+// noElements reports whether maps of a type have nothing here that could be listed or deleted: those without keys, those whose elements
+// cannot be read, and arrays of maps, which are always empty.
 func noElements(t ebpf.MapType) bool {
-	return t == ebpf.Queue || t == ebpf.Stack || t == ebpf.BloomFilter || t == ebpf.ArrayOfMaps || t == ebpf.RingBuf || t == ebpf.UserRingbuf
+	switch t {
+	case ebpf.Queue, ebpf.Stack, ebpf.BloomFilter, ebpf.ArrayOfMaps, ebpf.RingBuf, ebpf.UserRingbuf, ebpf.PerfEventArray, ebpf.StackTrace, ebpf.CGroupArray:
+		return true
+	}
+	return false
 }
 
 func isArray(t ebpf.MapType) bool { return t == ebpf.Array || t == ebpf.PerCPUArray }
