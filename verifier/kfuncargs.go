@@ -68,7 +68,16 @@ func (e *env) kfuncPointer(i, op int, p *btf.FuncParam, ptr *btf.Pointer, m *kfu
 	if err := e.kfuncOffset(op, m); err != nil {
 		return false, err
 	}
+	if m.releaseOp == op && a.kind != kfuncBTF {
+		return false, e.releasesMemory(m)
+	}
 	return e.useKfuncPointer(a, m)
+}
+
+// releasesMemory refuses to give up a reference by memory: a record of a ring buffer, a slice of one and the buffer of an object have
+// references, too, and are not what the function handed out. The kernel (6.18) takes any memory where the structure is of numbers only.
+func (e *env) releasesMemory(m *kfuncMeta) error {
+	return e.reject(CodeReference, "release kernel function %s expects refcounted PTR_TO_BTF_ID", m.k.Name)
 }
 
 // kfuncOffset checks that a pointer is there, and moved only as far as its type allows.
