@@ -42,6 +42,9 @@ func (k DynptrKind) counted() bool { return k == DynptrRingBuf }
 // inPacket reports whether slices of the kind point into the packet.
 func (k DynptrKind) inPacket() bool { return k == DynptrSkb || k == DynptrXDP || k == DynptrSkbMeta }
 
+// movesByWrite reports whether writing to a dynptr of the kind can move the packet.
+func (k DynptrKind) movesByWrite() bool { return k == DynptrSkb || k == DynptrSkbMeta }
+
 // A slice's type has the kind of its dynptr in bits of its own (DYNPTR_TYPE_FLAG_MASK).
 const (
 	sliceShift         = 28
@@ -308,7 +311,7 @@ func (e *env) dynptrHelper(id int32, m *callMeta) error {
 			return e.reject(CodeType, "Unsupported reg type %s for bpf_dynptr_from_mem data", r.typ)
 		}
 	case fnDynptrWrite:
-		m.movesPacket = m.dynptr == DynptrSkb || m.dynptr == DynptrSkbMeta
+		m.movesPacket = m.dynptr.movesByWrite()
 	}
 	return nil
 }
@@ -336,7 +339,8 @@ func isDynptrType(t btf.Type) bool {
 }
 
 // passDynptr checks a dynptr that is passed to function f, which knows it as one of local memory. So its slices do not end where
-// the packet moves: a function that can move it gets no dynptr of a packet. The kernel (6.18) does not look.
+// the packet moves: a function that can move it gets no dynptr of a packet. Nor do they end where the dynptr is written to, which moves
+// the packet of a socket buffer: a function that writes to dynptrs gets none of one. The kernel (6.18) does not look.
 func (e *env) passDynptr(op, f int) error {
 	if err := e.argOffset(op, false); err != nil {
 		return err
@@ -344,7 +348,8 @@ func (e *env) passDynptr(op, f int) error {
 	if err := e.useDynptr(op, dynptrArg{rdonly: true}); err != nil {
 		return err
 	}
-	if DynptrKind(e.dynptrAt(op).aux).inPacket() && e.prog.Funcs[f].Global && e.funcs[f].changesPkt {
+	does, k := e.funcs[f].does, DynptrKind(e.dynptrAt(op).aux)
+	if e.prog.Funcs[f].Global && (k.inPacket() && does&movesPacket != 0 || k.movesByWrite() && does&writesDynptr != 0) {
 		return e.reject(CodePermission, "%s is a dynptr of the packet, which the function can move", argName(op-1))
 	}
 	return nil

@@ -130,8 +130,7 @@ type funcInfo struct {
 	mayGoto    bool
 	iterates   bool
 	callback   bool
-	changesPkt bool
-	mightSleep bool
+	does       effects
 	async      bool   // a callback that runs on its own
 	shared     bool   // it never has a stack of its own
 	direct     []bool // of each of calls: it is a call, not a pointer to the function

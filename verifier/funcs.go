@@ -4,7 +4,6 @@ import (
 	"github.com/cilium/ebpf/btf"
 
 	"github.com/skep-bpf/skep/internal/isa"
-	"github.com/skep-bpf/skep/internal/kernelkfunc"
 	"github.com/skep-bpf/skep/internal/program"
 	"github.com/skep-bpf/skep/internal/progtype"
 	"github.com/skep-bpf/skep/internal/scalar"
@@ -268,7 +267,7 @@ func (e *env) matchEach(f int) error {
 			if err := e.argOffset(op, false); err != nil {
 				return err
 			}
-			if r.typ.isPacket() && e.funcs[f].changesPkt {
+			if (r.typ.isPacket() || r.typ.isPacketSlice()) && e.funcs[f].does&movesPacket != 0 {
 				// The function knows the pointer as one to memory, which stays where it is. The kernel (6.18) does not look.
 				return e.reject(CodePermission, "%s points into the packet, which the function can move", argName(i))
 			}
@@ -289,7 +288,7 @@ func (e *env) callGlobal(f int, err error) error {
 	if e.locked() {
 		return e.reject(CodeCall, "global function calls are not allowed while holding a lock,\nuse static function instead")
 	}
-	if info.mightSleep && !e.mayCallSleeping() {
+	if info.does&mightSleep != 0 && !e.mayCallSleeping() {
 		return e.reject(CodeCall, "global functions that may sleep are not allowed in non-sleepable context,\n"+
 			"i.e., in a RCU/IRQ/preempt-disabled section, or in\na non-sleepable BPF program context")
 	}
@@ -297,7 +296,13 @@ func (e *env) callGlobal(f int, err error) error {
 		return e.why(err, "Caller passes invalid args into func#%d ('%s')", f, fn.Name)
 	}
 	e.log.printf("Func#%d ('%s') is global and assumed valid.\n", f, fn.Name)
-	if info.changesPkt {
+	if info.does&mightThrow != 0 {
+		// what the caller holds would be lost; the kernel (6.18) does not look
+		if err := e.heldRefs(kfuncThrow); err != nil {
+			return err
+		}
+	}
+	if info.does&movesPacket != 0 {
 		e.dropPackets()
 	}
 	info.called = true
@@ -441,49 +446,6 @@ func (e *env) entryArg(r *reg, a argInfo) {
 	}
 }
 
-// findEffects finds the functions in which the packet can move, and those that can sleep, directly or in what they call.
-func (e *env) findEffects() {
-	for f := range e.funcs {
-		fn, info := &e.prog.Funcs[f], &e.funcs[f]
-		for i := fn.Start; i < fn.End; i++ {
-			pkt, sleeps := e.effects(e.prog.Insns[i])
-			info.changesPkt, info.mightSleep = info.changesPkt || pkt, info.mightSleep || sleeps
-		}
-	}
-	for changed := true; changed; {
-		changed = false
-		for f := range e.funcs {
-			info := &e.funcs[f]
-			for _, c := range info.calls {
-				callee := &e.funcs[c]
-				if callee.changesPkt && !info.changesPkt || callee.mightSleep && !info.mightSleep {
-					info.changesPkt, info.mightSleep = info.changesPkt || callee.changesPkt, info.mightSleep || callee.mightSleep
-					changed = true
-				}
-			}
-		}
-	}
-}
-
-// effects reports whether an instruction can move the packet, and whether it can sleep (mark_subprog_changes_pkt_data,
-// mark_subprog_might_sleep).
-func (e *env) effects(in isa.Insn) (pkt, sleeps bool) {
-	if k := e.kfuncOf(in); k != nil {
-		return changesPacket(k), k.Flags&kernelkfunc.Sleepable != 0
-	}
-	if !in.IsHelperCall() {
-		return false, false
-	}
-	h := e.helper(in.Imm)
-	if h == nil {
-		return in.Imm == fnTailCall, false
-	}
-	if own := h.In(e.prog.Type, e.prog.AttachType); own != nil {
-		sleeps = own.MightSleep
-	}
-	return in.Imm == fnTailCall || h.ChangesPacket, sleeps
-}
-
 // checkReturn checks what the main function returns, or a global function that was walked on its own
 // (check_return_code).
 func (e *env) checkReturn(op isa.Reg, name string) error {
@@ -506,6 +468,12 @@ func (e *env) checkReturn(op isa.Reg, name string) error {
 		}
 		return nil
 	}
+	return e.programReturn(op, name)
+}
+
+// programReturn checks a number that the program returns.
+func (e *env) programReturn(op isa.Reg, name string) error {
+	r := &e.st.fr().regs[op]
 	lo, hi, limited := e.returnRange()
 	if !limited {
 		return nil
