@@ -68,10 +68,11 @@ func (e *env) kfuncPointer(i, op int, p *btf.FuncParam, ptr *btf.Pointer, m *kfu
 	if err := e.kfuncOffset(op, m); err != nil {
 		return false, err
 	}
-	if m.releaseOp == op && a.kind != kfuncBTF {
+	skip, err = e.useKfuncPointer(a, m)
+	if err == nil && m.releaseOp == op && a.kind != kfuncBTF {
 		return false, e.releasesMemory(m)
 	}
-	return e.useKfuncPointer(a, m)
+	return skip, err
 }
 
 // releasesMemory refuses to give up a reference by memory: a record of a ring buffer, a slice of one and the buffer of an object have
