@@ -16,6 +16,13 @@ var dynptrMakers = map[string]DynptrKind{
 	"bpf_dynptr_from_skb": DynptrSkb, "bpf_dynptr_from_skb_meta": DynptrSkbMeta, "bpf_dynptr_from_xdp": DynptrXDP,
 }
 
+// writesByKfunc reports whether a function writes to the dynptr that is its first argument.
+func writesByKfunc(k *kfunc) bool {
+	name := k.Name
+	read := strings.HasPrefix(name, "bpf_probe_read_") || strings.HasPrefix(name, "bpf_copy_from_user_")
+	return k.kernel && (name == "bpf_dynptr_copy" || name == "bpf_dynptr_memset" || read && strings.HasSuffix(name, "_dynptr"))
+}
+
 const (
 	nameSlice     = "bpf_dynptr_slice"
 	nameSliceRdwr = "bpf_dynptr_slice_rdwr"
@@ -129,6 +136,9 @@ func (e *env) kfuncDynptr(k *kfuncArg, m *kfuncMeta) error {
 		return err
 	}
 	r := e.dynptrAt(k.op)
+	if k.i == 0 && writesByKfunc(m.k) && DynptrKind(r.aux).movesByWrite() {
+		m.movesPacket = e.opt.Kernel618 == LikeUs // as bpf_dynptr_write does; the kernel (6.18) does not look
+	}
 	m.dynptr, m.dynptrID, m.dynptrRef = DynptrKind(r.aux), r.id, r.ref
 	return nil
 }

@@ -59,6 +59,7 @@ func (e *env) effectsOf(in isa.Insn) (does effects) {
 		set(movesPacket, changesPacket(k))
 		set(mightSleep, k.Flags&kernelkfunc.Sleepable != 0)
 		set(mightThrow, e.isThrow(in))
+		set(writesDynptr, writesByKfunc(k))
 		set(makesPacketDynptr, k.kernel && dynptrMakers[k.Name].movesByWrite())
 		return does
 	}

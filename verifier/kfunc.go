@@ -29,6 +29,7 @@ type kfuncMeta struct {
 
 	dynptr              DynptrKind // the dynptr among the arguments that was there before
 	dynptrID, dynptrRef uint32
+	movesPacket         bool
 }
 
 func kfuncProto(k *program.Kfunc) *btf.FuncProto {
@@ -117,7 +118,7 @@ func (e *env) checkKfuncCall(in isa.Insn) error {
 	fr.dropRegs()
 	fr.dropStackArgs()
 	e.scratchedRegs |= 1<<isa.R0 | argRegs
-	if changesPacket(k) {
+	if changesPacket(k) || m.movesPacket {
 		e.dropPackets()
 	}
 	if err := e.kfuncResult(m); err != nil || iterOf(k) != iterNext {

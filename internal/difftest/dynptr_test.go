@@ -300,7 +300,7 @@ func TestDynptrs(t *testing.T) {
 		if v.Ours && v.Kernel {
 			accepted++
 		}
-		if d := disagree(p, v, err); d != "" {
+		if d := disagree(p, v, err); d != "" && !saysWithFaults(p, v) {
 			if differ++; differ <= 10 {
 				t.Errorf("seed %d: %s\n%s", seed, d, src)
 			}
