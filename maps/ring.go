@@ -28,6 +28,8 @@ type ringBuf struct {
 	mu      sync.Mutex // of producers: positions and new headers
 	pending uint64     // the first record that may not be committed yet
 
+	taking sync.Mutex // of readers: who believes a header knows that nobody takes the record meanwhile
+
 	waiters waitQueue
 
 	busy  atomic.Bool // of a user ring buffer: a program drains it

@@ -2,7 +2,8 @@ package maps
 
 import "time"
 
-// The reader's side of a ring buffer. One goroutine at a time reads: package ringbuf sees to it.
+// The reader's side of a ring buffer. Several readers get each record once: behind the back of one that has read where the next
+// record lies another one could give the record's memory back to programs, which then write what looks like a header.
 
 // RingState is what a reader finds at its position.
 type RingState uint8
@@ -29,6 +30,8 @@ func (r *ringBuf) state() RingState {
 // Next takes the next record: its bytes, in buf if they fit there, and how many bytes of the ring are left behind it. Discarded
 // records are skipped.
 func (r Ring) Next(buf []byte) (sample []byte, remaining int, s RingState) {
+	r.r.taking.Lock()
+	defer r.r.taking.Unlock()
 	m, cons, prod := r.r.m, r.r.m.u64(ringCons).Load(), r.r.m.u64(ringProd).Load()
 	for cons != prod {
 		off := r.r.at(cons)

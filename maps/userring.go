@@ -107,8 +107,10 @@ func (r Ring) Hold() rt.Held { return rt.Held{Addr: uint64(r.r.m.addr(0)), Drop:
 // abandonDrain ends the call of a run that was stopped in it.
 func abandonDrain(addr uint64) { SideOf((*registry.table.Load())[ownerAt(addr)]).Ring().EndDrain() }
 
-// Put adds a record for programs to drain; false if there is no room. One goroutine at a time does so.
+// Put adds a record for programs to drain; false if there is no room.
 func (r Ring) Put(p []byte) bool {
+	r.r.mu.Lock()
+	defer r.r.mu.Unlock()
 	m, size := r.r.m, recordSize(uint64(len(p)))
 	prod := m.u64(ringProd).Load()
 	if size > r.r.size-(prod-m.u64(ringCons).Load()) {
@@ -129,13 +131,15 @@ func (r Ring) Room() uint64 {
 	return r.r.size - (r.r.m.u64(ringProd).Load() - r.r.m.u64(ringCons).Load())
 }
 
-// WaitRoom waits until there is room for a record of n bytes or quit ends; c is as for Wait.
-func (r Ring) WaitRoom(c chan struct{}, n int, quit <-chan struct{}) (ok bool) {
+// WaitRoom waits until there is room for a record of n bytes, late or quit ends; c is as for Wait.
+func (r Ring) WaitRoom(c chan struct{}, n int, late, quit <-chan struct{}) (ok bool) {
 	r.r.waiters.join(c)
 	defer r.r.waiters.leave(c)
 	for r.Room() < recordSize(uint64(n)) {
 		select {
 		case <-c:
+		case <-late:
+			return false
 		case <-quit:
 			return false
 		}

@@ -25,13 +25,13 @@ var (
 type Record = ringbuf.Record
 
 // Reader reads the records of a ring buffer in the order in which programs reserved them. Its methods may be called by many
-// goroutines; each record goes to one of them. A ring buffer should have one reader: two of them would take each other's records, and
-// not each once.
+// goroutines; each record goes to one of them. A ring buffer should have one reader: two of them would take each other's records.
 type Reader struct {
 	m    *maps.Map
 	ring maps.Ring
 
 	mu       sync.Mutex // of who reads
+	closed   bool       // the memory may be gone
 	haveData bool
 	deadline time.Time
 	pending  error
@@ -70,9 +70,8 @@ func (r *Reader) Close() error {
 	}
 	r.mu.Lock() // no Read is under way any more
 	defer r.mu.Unlock()
-	m := r.m
-	r.m = nil
-	return maps.SideOf(m).Unhold()
+	r.closed = true
+	return maps.SideOf(r.m).Unhold()
 }
 
 // Flush makes Read return what is in the ring buffer now, and ErrFlushed behind it.
@@ -129,6 +128,9 @@ func (r *Reader) Read() (Record, error) {
 func (r *Reader) ReadInto(rec *Record) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if r.closed {
+		return fmt.Errorf("ringbuffer: %w", ErrClosed)
+	}
 	for {
 		if !r.haveData {
 			if err := r.pending; err != nil {
@@ -151,9 +153,6 @@ func (r *Reader) ReadInto(rec *Record) error {
 
 // wait waits until there may be a record. A deadline and a flush are for later: what was submitted without waking anybody comes first.
 func (r *Reader) wait() error {
-	if r.m == nil {
-		return fmt.Errorf("ringbuffer: %w", ErrClosed)
-	}
 	for {
 		if err := r.interrupted(); errors.Is(err, ErrFlushed) {
 			r.pending = err
@@ -174,8 +173,12 @@ func (r *Reader) wait() error {
 // BufferSize returns the size of the ring buffer in bytes.
 func (r *Reader) BufferSize() int { return r.ring.Size() }
 
-// AvailableBytes returns how many bytes are in the ring buffer that were not read.
+// AvailableBytes returns how many bytes are in the ring buffer that were not read; none once map and reader are closed.
 func (r *Reader) AvailableBytes() int {
-	const available = 0 // BPF_RB_AVAIL_DATA
+	const available = 0                 // BPF_RB_AVAIL_DATA
+	if !maps.SideOf(r.m).HoldMemory() { // no lock: a Read that waits has that of readers
+		return 0
+	}
+	defer maps.SideOf(r.m).Unhold()
 	return int(r.ring.Query(available))
 }

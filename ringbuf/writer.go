@@ -18,12 +18,15 @@ var ErrNoRoom = errors.New("user ring buffer is full")
 var ErrTooLong = errors.New("record is longer than the user ring buffer")
 
 // Writer puts records into a user ring buffer (BPF_MAP_TYPE_USER_RINGBUF), from which programs take them with
-// bpf_user_ringbuf_drain. Its methods may be called by many goroutines. A user ring buffer has one writer.
+// bpf_user_ringbuf_drain. Its methods may be called by many goroutines, and a user ring buffer may have several writers.
 type Writer struct {
 	mu   sync.Mutex
 	m    *maps.Map
 	ring maps.Ring
 	wake chan struct{}
+
+	close sync.Once
+	quit  chan struct{} // closed by Close
 }
 
 // NewWriter makes a writer of a user ring buffer. The map's memory stays until the writer is closed.
@@ -35,7 +38,7 @@ func NewWriter(m *maps.Map) (*Writer, error) {
 	if err := side.Hold(); err != nil {
 		return nil, fmt.Errorf("user ringbuffer: %w", err)
 	}
-	return &Writer{m: m, ring: side.Ring(), wake: make(chan struct{}, 1)}, nil
+	return &Writer{m: m, ring: side.Ring(), wake: make(chan struct{}, 1), quit: make(chan struct{})}, nil
 }
 
 // Write adds a record, or returns ErrNoRoom.
@@ -47,7 +50,7 @@ func (w *Writer) Write(p []byte) error {
 
 func (w *Writer) write(p []byte) error {
 	switch {
-	case w.m == nil:
+	case w.closed():
 		return fmt.Errorf("user ringbuffer: %w", ErrClosed)
 	case !w.ring.Fits(len(p)):
 		return fmt.Errorf("user ringbuffer: record of %d bytes: %w", len(p), ErrTooLong)
@@ -67,20 +70,29 @@ func (w *Writer) WriteContext(ctx context.Context, p []byte) error {
 		if err != ErrNoRoom {
 			return err
 		}
-		if !w.ring.WaitRoom(w.wake, len(p), ctx.Done()) {
+		if !w.ring.WaitRoom(w.wake, len(p), ctx.Done(), w.quit) && !w.closed() {
 			return fmt.Errorf("user ringbuffer: %w", context.Cause(ctx))
 		}
 	}
 }
 
-// Close gives the writer up. Closing twice does nothing.
-func (w *Writer) Close() error {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.m == nil {
-		return nil
+// closed reports whether Close was called.
+func (w *Writer) closed() bool {
+	select {
+	case <-w.quit:
+		return true
+	default:
+		return false
 	}
-	m := w.m
-	w.m = nil
-	return maps.SideOf(m).Unhold()
+}
+
+// Close gives the writer up. It interrupts WriteContext. Closing twice does nothing.
+func (w *Writer) Close() (err error) {
+	w.close.Do(func() {
+		close(w.quit)
+		w.mu.Lock() // no write is under way any more
+		defer w.mu.Unlock()
+		err = maps.SideOf(w.m).Unhold()
+	})
+	return err
 }
