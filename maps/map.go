@@ -3,6 +3,7 @@ package maps
 import (
 	"errors"
 	"fmt"
+	"math"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -88,6 +89,7 @@ func NewWithOptions(spec *ebpf.MapSpec, opts Options) (*Map, error) {
 	if limit == 0 {
 		limit = DefaultMaxBytes
 	}
+	limit = min(limit, maxBytes)
 	m := &Map{
 		name: s.Name, typ: s.Type, keySize: s.KeySize, valueSize: s.ValueSize, maxEntries: s.MaxEntries, flags: s.Flags,
 		fullValueSize: int(s.ValueSize), spec: s,
@@ -168,6 +170,10 @@ func (m *Map) fill(s *ebpf.MapSpec) error {
 	}
 	return nil
 }
+
+// maxBytes bounds a map's memory where addresses have 32 bits, so that offsets are no larger than an int; something is left for rounding
+// up to pages, and for what lies in front of a ring buffer's data.
+const maxBytes = math.MaxInt - 1<<20
 
 // mulSize multiplies two sizes and refuses what is above limit, as the kernel refuses what it cannot allocate.
 func mulSize(limit, a, b uint64) (uint64, error) {
