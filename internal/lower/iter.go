@@ -79,6 +79,9 @@ func (l *lowerer) iterNext() {
 // hostKfunc emits the call of a kfunc of the kernel that is a host function, and reports whether name is one. A dynptr of a packet that
 // the program may not write to is made by a function of its own, as in Linux (specialize_kfunc).
 func (l *lowerer) hostKfunc(name string) bool {
+	if !program.BuiltinKfunc(name) { // what is proven of others holds of other functions
+		return false
+	}
 	if name == "bpf_dynptr_from_skb" && !progtype.DirectPacketWrite(l.p.Type) {
 		name += "_rdonly"
 	}
