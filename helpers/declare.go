@@ -37,6 +37,9 @@ func acquires(p proto) proto      { p.Acquires = true; return p }
 func releases(p proto) proto      { p.ReleaseArg = 1; return p }
 func returnsLength(p proto) proto { p.RetLength = true; return p }
 
+// calls is for helpers that call a function of the program.
+func calls(k verifier.CallbackKind, p proto) proto { p.Callback = k; return p }
+
 func returns(k verifier.RetKind, p proto) proto { p.Ret = k; return p }
 
 // gives is returns for a structure of the kernel.

@@ -2,17 +2,9 @@ package helpers
 
 import "github.com/cilium/ebpf"
 
-// Helpers that the kernel has and whose calls the verifier cannot check yet: an argument or a result is of a kind that it does not
-// know. Programs that call them are refused by name.
+// Helpers that the kernel has and whose calls the verifier cannot check yet. Programs that call them are refused by name.
 
-const (
-	needsCallback = "this kind of callback"
-	needsProgram  = "program types that have it"
-)
-
-var _ = declare(
-	missing(needsCallback, sig(180, "find_vma", nil)),
-)
+const needsProgram = "program types that have it"
 
 // Of types with a fixed context none has these here: they belong to others (infrared remotes, tracing, struct_ops, LSM), or
 // depend on how the kernel was configured (override_return, probe_write_user).

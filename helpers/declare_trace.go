@@ -32,6 +32,7 @@ var _ = declare(
 
 	// the current task
 	gpl(sig(35, "get_current_task", nil)),
+	calls(verifier.CallbackVMA, sig(180, "find_vma", nil, aTask, aAny, arg(verifier.ArgFunc), argNull(verifier.ArgStack), aAny)),
 	sig(42, "get_numa_node_id", nil),
 	sig(80, "get_current_cgroup_id", nil),
 	sig(123, "get_current_ancestor_cgroup_id", nil, aAny),

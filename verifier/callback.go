@@ -23,6 +23,7 @@ const (
 	CallbackLoop                 // bpf_loop: r1 the round, r2 what the caller passed on
 	CallbackDynptr               // bpf_user_ringbuf_drain: r1 a dynptr of the record, r2 what the caller passed on
 	CallbackMapElem              // bpf_for_each_map_elem: r1 the map, r2 key, r3 value, r4 what the caller passed on
+	CallbackVMA                  // bpf_find_vma: r1 the task, r2 the area found, r3 what the caller passed on
 	CallbackAsync                // bpf_timer_set_callback: later, on its own; r1 the map, r2 key, r3 value
 	callbackLess                 // bpf_rbtree_add: r1 and r2 objects of the tree
 )
@@ -106,11 +107,27 @@ func (e *env) callbackArgs(m *callMeta, caller, callee *frame) error {
 		// of the value's own, so that its lock is not taken for that of another round's value, as the kernel does
 		e.giveID(&callee.regs[isa.R3])
 		callee.regs[isa.R4] = caller.regs[isa.R3]
+	case CallbackVMA:
+		return e.vmaArgs(m, caller, callee)
 	case callbackLess:
 		e.lessArgs(m.kptr, callee)
 	default:
 		return e.reject(CodeInternal, "verifier internal error: callback of kind %d", m.proto.Callback)
 	}
+	return nil
+}
+
+// vmaArgs sets what bpf_find_vma passes: the task as the caller has it, and an area of its memory, of which nothing is known but that
+// it can be read (set_find_vma_callback_state).
+func (e *env) vmaArgs(m *callMeta, caller, callee *frame) error {
+	area, ok := e.kernelStruct("vm_area_struct")
+	if !ok {
+		return e.unsupported("helper bpf_%s: the kernel's types have no struct vm_area_struct", m.proto.Name)
+	}
+	callee.regs[isa.R1] = caller.regs[isa.R1]
+	setPtr(&callee.regs[isa.R2], ptrToBTF)
+	callee.regs[isa.R2].aux = area
+	callee.regs[isa.R3] = caller.regs[isa.R4]
 	return nil
 }
 
