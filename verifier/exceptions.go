@@ -83,7 +83,7 @@ func (e *env) throwValue(m *kfuncMeta) error {
 	if e.exceptionCallback != 0 {
 		return nil
 	}
-	if e.st.frames[0].fn != 0 && e.opt.Kernel618 == LikeUs {
+	if first := e.st.frames[0]; first.fn != 0 && first.async == asyncNone && e.opt.Kernel618 == LikeUs {
 		// a global function that is walked on its own, but the program ends; the kernel (6.18) takes any number
 		return e.programReturn(isa.R1, "R1")
 	}
