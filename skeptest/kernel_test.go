@@ -39,6 +39,9 @@ func TestAnnotationsAsKernel(t *testing.T) {
 	var sum Sum
 	asked, differ := 0, 0
 	for _, dir := range filepath.SplitList(*corpusDir) {
+		if !strings.HasSuffix(dir, "-tests") {
+			continue // objects of packages have no annotations
+		}
 		files, err := filepath.Glob(filepath.Join(dir, "*.o"))
 		if err != nil || len(files) == 0 {
 			t.Fatalf("no objects in %s: %v", dir, err)

@@ -41,8 +41,10 @@ func (t *tester) test(name string, e *expectation, mode int) (Outcome, string) {
 			return Fail, oneLine(err)
 		}
 	}
-	spec := t.spec.Copy()
+	spec := t.spec // not a copy: the types that instructions name would not be those of its maps
+	flags := spec.Programs[name].Flags
 	spec.Programs[name].Flags |= e.flags
+	defer func() { spec.Programs[name].Flags = flags }()
 	load.Programs = []string{name} // and, by the contents of program arrays, auxiliary ones
 	load.LogLevel = ebpf.LogLevel(e.logLevel)
 	log, accepted, err := verify(spec, name, load)

@@ -69,8 +69,8 @@ func readELF(data []byte, opt Options) (*rawObject, error) {
 func checkSections(f *elf.File, opt Options) error {
 	zeroed := uint64(0)
 	for _, sec := range f.Sections {
-		if strings.HasPrefix(sec.Name, ".addr_space.") {
-			return fmt.Errorf("section %s: data of an arena; arenas are not supported yet", sec.Name)
+		if strings.HasPrefix(sec.Name, ".addr_space.") && sec.Name != arenaSection {
+			return fmt.Errorf("section %s: arenas have their data in %s", sec.Name, arenaSection)
 		}
 		if sec.Flags&elf.SHF_COMPRESSED != 0 && !strings.HasPrefix(sec.Name, ".debug") {
 			return fmt.Errorf("section %s: compressed", sec.Name)

@@ -108,6 +108,9 @@ func Load(r io.ReaderAt, opt Options) (o *Object, err error) {
 		return nil, fmt.Errorf("object: %w", err)
 	}
 	raw.restore(spec)
+	if err := arenaData(spec); err != nil {
+		return nil, fmt.Errorf("object: %w", err)
+	}
 	raw.appendCallbacks(spec)
 	o = &Object{Spec: spec, Functions: raw.functions, Ignored: raw.ignored}
 	o.byName = make(map[string]int, len(o.Functions))

@@ -37,7 +37,7 @@ type image struct {
 //   - the section .struct_ops, whose maps it cannot make: it is hidden and reported as ignored; the programs stay;
 //   - kernel variables with a type: the type goes, and the instructions that load their addresses are marked; a program that uses one
 //     can be verified, and does not run;
-//   - sections .bss.NAME: they become .data.bss.NAME, see restore;
+//   - sections .bss.NAME and .addr_space.1: they become .data.bss.NAME and .data.addr_space.1, see restore and arena.go;
 //   - .text, where programs have exception callbacks: see showText.
 //
 // It returns the edited bytes.
@@ -66,7 +66,7 @@ func (raw *rawObject) soften(data []byte) ([]byte, error) {
 	if raw.typed, err = im.kernelVariables(); err != nil {
 		return nil, err
 	}
-	if raw.renamed, err = im.zeroSections(); err != nil {
+	if raw.renamed, err = im.renameSections(); err != nil {
 		return nil, err
 	}
 	if raw.shown, err = im.showText(raw); err != nil {
@@ -167,8 +167,9 @@ func (im *image) kernelVariables() (typed map[string]bool, err error) {
 // renamedPrefix makes a name for data of .bss.NAME.
 const renamedPrefix = ".data"
 
-// zeroSections renames sections .bss.NAME, in the table of sections and in BTF, and returns the old names by the new.
-func (im *image) zeroSections() (old map[string]string, err error) {
+// renameSections renames sections that the reader does not take for data, in the table of sections and in BTF, and returns the old names by
+// the new.
+func (im *image) renameSections() (old map[string]string, err error) {
 	names := map[string]string{}
 	old = map[string]string{}
 	taken := map[string]bool{}
@@ -184,7 +185,7 @@ func (im *image) zeroSections() (old map[string]string, err error) {
 		return nil, nil // the reader will say so
 	}
 	for i, sec := range im.elf.Sections {
-		if sec.Type != elf.SHT_NOBITS || !strings.HasPrefix(sec.Name, ".bss.") {
+		if sec.Name != arenaSection && (sec.Type != elf.SHT_NOBITS || !strings.HasPrefix(sec.Name, ".bss.")) {
 			continue
 		}
 		to := renamedPrefix + sec.Name

@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"reflect"
+	"slices"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
@@ -51,17 +53,58 @@ func (b *builder) relocateTypes() error {
 	return nil
 }
 
+// foreignTypes is where the numbers of types begin that are not in the collection's BTF, so that no such number is taken for another type's.
+const foreignTypes = 1 << 28
+
 // localTypeIDs numbers local types for relocations that ask for them: by the collection's BTF, else by order of use.
 func localTypeIDs(cs *ebpf.CollectionSpec) func(btf.Type) (btf.TypeID, error) {
 	var fresh btf.Builder
 	return func(t btf.Type) (btf.TypeID, error) {
-		if cs != nil && cs.Types != nil {
-			if id, err := cs.Types.TypeID(t); err == nil {
-				return id, nil
-			}
+		if cs == nil || cs.Types == nil {
+			return fresh.Add(t)
 		}
-		return fresh.Add(t)
+		if id, err := cs.Types.TypeID(t); err == nil {
+			return id, nil
+		}
+		if twin := twinOf(cs.Types, t); twin != nil {
+			return cs.Types.TypeID(twin)
+		}
+		id, err := fresh.Add(t)
+		return foreignTypes + id, err
 	}
+}
+
+// twinOf finds the one type that is t in another copy of its BTF: in that of a collection that was copied, while the notes on its
+// instructions were not.
+func twinOf(types *btf.Spec, t btf.Type) btf.Type {
+	if t.TypeName() == "" {
+		return nil
+	}
+	all, err := types.AnyTypesByName(t.TypeName())
+	if err != nil {
+		return nil
+	}
+	var twin btf.Type
+	for _, c := range all {
+		if reflect.TypeOf(c) != reflect.TypeOf(t) || c.TypeName() != t.TypeName() {
+			continue
+		}
+		x, ok := c.(*btf.Struct)
+		if ok && !sameMembers(x, t.(*btf.Struct)) {
+			continue
+		}
+		if twin != nil {
+			return nil
+		}
+		twin = c
+	}
+	return twin
+}
+
+func sameMembers(a, b *btf.Struct) bool {
+	return a.Size == b.Size && slices.EqualFunc(a.Members, b.Members, func(x, y btf.Member) bool {
+		return x.Name == y.Name && x.Offset == y.Offset && x.BitfieldSize == y.BitfieldSize && reflect.TypeOf(x.Type) == reflect.TypeOf(y.Type)
+	})
 }
 
 // hostOrder is the host's byte order as one of the two values that cilium/ebpf compares with.
