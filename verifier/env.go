@@ -59,6 +59,7 @@ type env struct {
 	maxCtx, maxPkt int
 	arena          bool  // the program has an arena
 	stateBytes     int64 // of all checkpoints made in this walk
+	pendingBytes   int64 // of the states in stack, as they were put there
 
 	backEdges   []backEdge
 	incomplete  []*state // checkpoints that are
@@ -89,6 +90,7 @@ type pending struct {
 	insn, prev int
 	logPos     int
 	trailLen   int
+	bytes      int64
 }
 
 // insnAux is what passes over the program found out about one instruction.

@@ -63,21 +63,28 @@ func (e *env) visited(pc int) (bool, error) {
 		return false, nil
 	}
 	e.checkpoint(pc)
-	if limit := cmp.Or(e.opt.StateBytes, defaultStateBytes); e.stateBytes > limit {
-		return false, e.reject(CodeTooComplex, "the states to compare with take more than %d bytes", limit)
-	}
-	return false, nil
+	return false, e.checkBytes()
 }
 
-// Sizes in bytes, near enough: a frame without its stack, eight bytes of stack.
+// checkBytes bounds the memory that kept and waiting states take.
+func (e *env) checkBytes() error {
+	if limit := cmp.Or(e.opt.StateBytes, defaultStateBytes); e.stateBytes+e.pendingBytes > limit {
+		return e.reject(CodeTooComplex, "the states to compare with take more than %d bytes", limit)
+	}
+	return nil
+}
+
+// Sizes in bytes, near enough: a frame without its stack, eight bytes of stack, a reference.
 const (
 	defaultStateBytes = int64(2 << 30)
 	frameBytes        = numOperands*96 + 128
 	slotBytes         = 112
+	refBytes          = 16
 )
 
 // stateSize is the memory that a kept state takes.
-func stateSize(s *state) (n int64) {
+func stateSize(s *state) int64 {
+	n := int64(refBytes * len(s.refs))
 	for f := 0; f <= s.cur; f++ {
 		n += int64(frameBytes + slotBytes*len(s.frames[f].stack))
 	}

@@ -42,18 +42,25 @@ func (e *env) checkLeaks() error {
 	return e.heldRefs("BPF_EXIT instruction in main prog")
 }
 
+// maxNamedRefs is how many references a message names; a program can hold as many as it has time for. The log has all.
+const maxNamedRefs = 16
+
 // heldRefs rejects if any reference or lock is held, or a section is open, where what would lose it (check_resource_leak).
 func (e *env) heldRefs(what string) error {
 	var err error
-	for _, r := range e.st.refs {
-		if r.kind != refObject {
+	for i, named := 0, 0; i < len(e.st.refs); i++ {
+		const line = "Unreleased reference id=%d alloc_insn=%d"
+		switch r := &e.st.refs[i]; {
+		case r.kind != refObject:
 			continue
+		case err == nil:
+			err = e.reject(CodeReference, line, r.id, r.insn)
+		case named < maxNamedRefs:
+			err = e.why(err, line, r.id, r.insn)
+		default:
+			e.log.printf(line+"\n", r.id, r.insn)
 		}
-		if err == nil {
-			err = e.reject(CodeReference, "Unreleased reference id=%d alloc_insn=%d", r.id, r.insn)
-		} else {
-			err = e.why(err, "Unreleased reference id=%d alloc_insn=%d", r.id, r.insn)
-		}
+		named++
 	}
 	switch {
 	case err != nil:

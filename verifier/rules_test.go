@@ -93,6 +93,49 @@ func TestStateBytes(t *testing.T) {
 	rejected(t, p, opt, verifier.CodeTooComplex, "take more than 1048576 bytes")
 }
 
+// manyRefs is a program that holds n references at its end, some of which it holds on the paths that wait.
+func manyRefs(t *testing.T, n int, branch string) *program.Program {
+	return source(t, fmt.Sprintf(`.map rb ringbuf 0 0 4096
+r7 = *(u32 *)(r1 + 0)
+r6 = 0
+l: r1 = map[rb] ll
+r2 = 8
+r3 = 0
+call bpf_ringbuf_reserve
+%s
+next: r6 += 1
+if r6 < %d goto l
+r0 = 0
+exit
+`, branch, n))
+}
+
+// TestStateBytesOfReferences: the references of kept states and of those that wait count as well.
+func TestStateBytesOfReferences(t *testing.T) {
+	opt := options(0)
+	rejected(t, manyRefs(t, 2000, ""), opt, verifier.CodeReference, "Unreleased reference")
+	opt.StateBytes = 1 << 20
+	rejected(t, manyRefs(t, 2000, ""), opt, verifier.CodeTooComplex, "take more than 1048576 bytes")
+	opt.StateBytes = 8 << 20
+	rejected(t, manyRefs(t, 2000, ""), opt, verifier.CodeReference, "Unreleased reference")
+	rejected(t, manyRefs(t, 2000, "if r7 == r6 goto next"), opt, verifier.CodeTooComplex, "take more than 8388608 bytes")
+}
+
+// TestManyLeaks: the log names every reference that is held, the message the first ones.
+func TestManyLeaks(t *testing.T) {
+	_, err := verifier.Verify(manyRefs(t, 100, ""), options(verifier.LogBranch))
+	var ve *verifier.Error
+	if !errors.As(err, &ve) {
+		t.Fatalf("accepted, or %v", err)
+	}
+	if n := strings.Count(ve.Message, "Unreleased"); n != 16 {
+		t.Errorf("the message names %d references, want 16", n)
+	}
+	if n := strings.Count(ve.Log, "Unreleased"); n != 100 {
+		t.Errorf("the log names %d references, want 100", n)
+	}
+}
+
 func TestTooManyMaps(t *testing.T) {
 	for _, n := range []int{64, 65} {
 		src := ""

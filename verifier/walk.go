@@ -60,7 +60,7 @@ func (e *env) resetSeen() {
 		e.seen[i] = nil
 	}
 	e.dropBackEdges()
-	e.stateBytes, e.openTargets = 0, 0
+	e.stateBytes, e.pendingBytes, e.openTargets = 0, 0, 0
 }
 
 // initFrame makes a new function invocation: nothing is initialised but the frame pointer.
@@ -259,11 +259,13 @@ func (e *env) push(to, prev int) (*state, error) {
 	if s.parent != nil {
 		s.parent.branches++
 	}
-	e.stack = append(e.stack, pending{st: s, insn: to, prev: prev, logPos: len(e.log.buf), trailLen: e.trail.len()})
+	p := pending{st: s, insn: to, prev: prev, logPos: len(e.log.buf), trailLen: e.trail.len(), bytes: stateSize(s)}
+	e.stack = append(e.stack, p)
+	e.pendingBytes += p.bytes
 	if len(e.stack) > maxPending {
 		return nil, e.reject(CodeTooComplex, "The sequence of %d jumps is too complex.", len(e.stack))
 	}
-	return s, nil
+	return s, e.checkBytes()
 }
 
 // pop makes the last pushed path the current one; false if there is none.
@@ -278,6 +280,7 @@ func (e *env) pop(prev *int) bool {
 	e.stack[n-1] = pending{}
 	e.trail.cut(p.trailLen)
 	e.stack = e.stack[:n-1]
+	e.pendingBytes -= p.bytes
 	if !e.log.all() {
 		e.log.reset(p.logPos)
 	}
