@@ -65,7 +65,7 @@ func (e *env) readMapRecord(i int) error {
 	case m.Flags&(flagReadOnlyProg|flagWriteOnlyProg) != 0 || !mayHave(m.Type, rec.kinds) || !pinnable(rec):
 		return nil
 	default:
-		if err := e.checkOwners(rec, maxOwnership); err != nil {
+		if err := e.checkOwners(rec); err != nil {
 			return e.reject(CodeBTF, "map %s: %v", m.Name, err)
 		}
 	}

@@ -22,7 +22,7 @@ func (e *env) callNew(c *fieldCall) error {
 	}
 	if rec, err := e.structRecord(s); err != nil {
 		return e.reject(CodeBTF, "struct %s: %v", s.Name, err)
-	} else if err := e.checkOwners(rec, maxOwnership); err != nil {
+	} else if err := e.checkOwners(rec); err != nil {
 		return e.reject(CodeBTF, "struct %s: %v", s.Name, err)
 	}
 	e.newReference(e.afterCall(), ptrToBTF|memAlloc, s, c)

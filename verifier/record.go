@@ -113,6 +113,7 @@ type field struct {
 type record struct {
 	fields []field
 	kinds  fieldKind
+	owners int // see ownersDepth; 0: not known yet
 }
 
 // The limits of a record (BTF_FIELDS_MAX) and of how deep structures are looked into (MAX_RESOLVE_DEPTH).
@@ -489,13 +490,25 @@ const maxOwnership = 8
 
 // checkOwners checks that what a record's lists, trees and pointers own has valid records too, owns the next, and comes to an end
 // (btf_check_and_fixup_fields, btf_check_ownership_depth).
-func (e *env) checkOwners(r *record, left int) error {
-	if r == nil {
-		return nil
+func (e *env) checkOwners(r *record) error {
+	n, err := e.ownersDepth(r)
+	if err == nil && n > maxOwnership {
+		err = errFieldHolds
 	}
-	if left == 0 {
-		return errFieldHolds
+	return err
+}
+
+// ownersDepth returns how many owners the longest chain has that begins with a record: more than any can have where it comes back to
+// itself. Each record is looked at once, however many chains there are.
+func (e *env) ownersDepth(r *record) (int, error) {
+	switch {
+	case r == nil:
+		return 0, nil
+	case r.owners != 0:
+		return r.owners, nil
 	}
+	r.owners = maxOwnership + 1 // whoever comes here again has come round
+	deepest := 0
 	for i := range r.fields {
 		f := &r.fields[i]
 		if !f.local || f.kind&(fieldRoots|fieldKptr|fieldKptrPercpu) == 0 {
@@ -503,18 +516,21 @@ func (e *env) checkOwners(r *record, left int) error {
 		}
 		owned, err := e.structRecord(f.target)
 		if err != nil {
-			return err
+			return 0, err
 		}
 		if owned == nil && f.kind&fieldRoots != 0 {
-			return errFieldHolds
+			return 0, errFieldHolds
 		}
 		// as before 6.18.40: what is a node and owns objects owns none that own some
 		if f.kind&fieldRoots != 0 && r.has(fieldNodes) && owned.has(fieldRoots) {
-			return errFieldHolds
+			return 0, errFieldHolds
 		}
-		if err := e.checkOwners(owned, left-1); err != nil {
-			return err
+		n, err := e.ownersDepth(owned)
+		if err != nil {
+			return 0, err
 		}
+		deepest = max(deepest, n)
 	}
-	return nil
+	r.owners = deepest + 1
+	return r.owners, nil
 }

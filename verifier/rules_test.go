@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/btf"
@@ -133,6 +134,48 @@ func TestManyLeaks(t *testing.T) {
 	}
 	if n := strings.Count(ve.Log, "Unreleased"); n != 100 {
 		t.Errorf("the log names %d references, want 100", n)
+	}
+}
+
+// TestOwnersInLayers: objects of eight layers, of which each can own eleven of the next in as many places: a hundred million chains,
+// at each call that makes one.
+func TestOwnersInLayers(t *testing.T) {
+	if program.HostTypes() == nil {
+		t.Skip("whether a pointer is to a structure of the kernel is not known: the running kernel has no BTF")
+	}
+	source := func(layers int) string {
+		src := ".struct owned0 { long key; }\n"
+		for i := range layers {
+			src += fmt.Sprintf(".struct owned%d {", i+1)
+			for j := range 11 {
+				src += fmt.Sprintf(" struct owned%d __kptr *p%d;", i, j)
+			}
+			src += " }\n"
+		}
+		return src + fmt.Sprintf(`.typeid top owned%d
+.type tc
+.kfunc void *bpf_obj_new_impl(void) unresolved
+.kfunc void *bpf_obj_drop_impl(void) unresolved
+.func int prog(void *ctx) global
+r6 = 0
+l: r1 = top
+r2 = 0
+call bpf_obj_new_impl
+if r0 == 0 goto next
+r1 = r0
+r2 = 0
+call bpf_obj_drop_impl
+next: r6 += 1
+if r6 < 100 goto l
+r0 = 0
+exit
+`, layers)
+	}
+	start := time.Now()
+	rejected(t, assemble(t, &textCase{file: "inline", src: source(8)}), options(0), "", "")
+	rejected(t, assemble(t, &textCase{file: "inline", src: source(9)}), options(0), verifier.CodeBTF, "a list or tree whose objects are not known")
+	if d := time.Since(start); d > time.Minute {
+		t.Errorf("it takes %v", d)
 	}
 }
 
