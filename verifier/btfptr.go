@@ -167,7 +167,12 @@ func (e *env) inRCU() bool {
 }
 
 // sleepable reports whether the code that is walked may sleep (in_sleepable).
-func (e *env) sleepable() bool { return e.prog.Flags&flagSleepable != 0 || e.st != nil && e.st.sleeps }
+func (e *env) sleepable() bool {
+	if e.st == nil {
+		return e.prog.Flags&flagSleepable != 0
+	}
+	return e.st.sleeps
+}
 
 // isKernelType reports whether a type that registers point to is one of the kernel.
 func (e *env) isKernelType(typ int32) bool { return e.kernelType[typ] }

@@ -166,7 +166,7 @@ type state struct {
 	forced       bool // every scalar here and above is precise
 	incomplete   bool // see backedge.go: compared without regard to precision
 	target       bool // a back edge leads to it, and it is not finished
-	sleeps       bool // a callback that may sleep, whatever the program
+	sleeps       bool // it may: as the program, but callbacks that run on their own, as what calls them
 	hits, misses int
 }
 
