@@ -71,8 +71,8 @@ const (
 	LikeUs Likeness = iota
 	// LikeFaults repeats wrong deductions, by which the kernel accepts what is not safe, and refuses what is: the link of a sign-extended
 	// fill, no precision for what atomics load from the stack, structures of the kernel as memory that a function may write,
-	// throws of global functions that nobody looks at, packets that move in functions which write to them by dynptrs. Walks are careful
-	// (backedge.go).
+	// throws of global functions that nobody looks at, packets that move in functions which write to them by dynptrs, global functions that rely on
+	// RCU where nothing of it is held. Walks are careful (backedge.go).
 	LikeFaults
 	// LikeLiveness has every stack slot count as read, of which 6.18 knows less than this verifier.
 	LikeLiveness

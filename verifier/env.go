@@ -57,6 +57,7 @@ type env struct {
 
 	walkStats
 	maxCtx, maxPkt int
+	asleep         bool  // what is walked on its own may sleep, whatever the program
 	arena          bool  // the program has an arena
 	stateBytes     int64 // of all checkpoints made in this walk
 	pendingBytes   int64 // of the states in stack, as they were put there
@@ -126,6 +127,8 @@ type funcInfo struct {
 	fast       fastcalls
 	called     bool
 	verified   bool
+	asleep     bool // called where one may sleep although the program may not
+	awake      bool // verified for that, too
 	tailCall   bool
 	tailReach  bool
 	ldAbs      bool

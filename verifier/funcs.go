@@ -306,6 +306,7 @@ func (e *env) callGlobal(f int, err error) error {
 		e.dropPackets()
 	}
 	info.called = true
+	info.asleep = info.asleep || e.st.sleeps && e.prog.Flags&flagSleepable == 0 && e.opt.Kernel618 == LikeUs
 	fr := e.st.fr()
 	fr.dropRegs()
 	fr.dropStackArgs()
@@ -383,18 +384,40 @@ func (e *env) checkGlobals() error {
 	for again := true; again; {
 		again = false
 		for f := 1; f < len(e.funcs); f++ {
-			info := &e.funcs[f]
-			if !e.prog.Funcs[f].Global || !info.called || info.verified {
+			if !e.prog.Funcs[f].Global {
 				continue
 			}
-			if err := e.checkGlobal(f); err != nil {
+			more, err := e.checkModes(f)
+			if err != nil {
 				return err
 			}
-			info.verified = true
-			again = true
+			again = again || more
 		}
 	}
 	return nil
+}
+
+// checkModes verifies a global function as often as it has to be: as code of the program, and, where callbacks call it that may sleep in a
+// program that may not, once more as code that may. There it cannot rely on RCU, which the kernel (6.18) lets it. It says whether
+// something was verified: that can have found calls of other functions.
+func (e *env) checkModes(f int) (more bool, err error) {
+	info := &e.funcs[f]
+	if info.called && !info.verified {
+		if err := e.checkGlobal(f); err != nil {
+			return false, err
+		}
+		info.verified, more = true, true
+	}
+	if info.asleep && !info.awake {
+		e.asleep = true
+		err := e.checkGlobal(f)
+		e.asleep = false
+		if err != nil {
+			return false, err
+		}
+		info.awake, more = true, true
+	}
+	return more, nil
 }
 
 func (e *env) checkGlobal(f int) error {

@@ -53,6 +53,9 @@ func (e *env) loadKptr(f *field, d *reg) error {
 	if f.kind == fieldUptr {
 		setPtr(d, ptrToMem|maybeNull)
 		d.aux = int32(f.target.Size)
+		if e.kernelUsed == "" { // nobody pins such memory here
+			e.kernelUsed = "pointers to memory of users"
+		}
 	} else {
 		t, err := e.kptrType(f)
 		if err != nil {

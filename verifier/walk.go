@@ -31,7 +31,7 @@ func (e *env) checkOnce(fn int, prepare func(*frame) error) error {
 	e.prevLine = nil
 	e.insn = e.prog.Funcs[fn].Start
 	e.resetSeen()
-	st := &state{branches: 1, first: e.insn, last: -1, sleeps: e.prog.Flags&flagSleepable != 0}
+	st := &state{branches: 1, first: e.insn, last: -1, sleeps: e.prog.Flags&flagSleepable != 0 || e.asleep}
 	fr := e.newFrame()
 	*fr = frame{callsite: -1, fn: int32(fn), written: ^uint64(0), stack: fr.stack[:0]}
 	st.frames[0] = fr
