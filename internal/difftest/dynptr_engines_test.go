@@ -93,6 +93,7 @@ func runFresh(p *program.Program, res *verifier.Result, packet []byte, load func
 		return Outcome{}, err
 	}
 	defer w.Close()
+	putRecords(w)
 	code, err := lower.Lower(p, res, w.Env())
 	if err != nil {
 		return Outcome{}, err
