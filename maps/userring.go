@@ -123,8 +123,12 @@ func (r Ring) Put(p []byte) bool {
 	return true
 }
 
-// Fits reports whether a record of n bytes fits into the ring at all.
-func (r Ring) Fits(n int) bool { return uint64(n) <= maxRecord && recordSize(uint64(n)) <= r.r.size }
+// maxSample is the longest record that can be drained: as much as a dynptr shows (DYNPTR_MAX_SIZE).
+const maxSample = 1<<24 - 1
+
+// Fits reports whether a record of n bytes fits into the ring at all, and into a dynptr: one that does not would stay in the ring, and
+// all behind it.
+func (r Ring) Fits(n int) bool { return uint64(n) <= maxSample && recordSize(uint64(n)) <= r.r.size }
 
 // Room returns how many bytes of records can be put.
 func (r Ring) Room() uint64 {

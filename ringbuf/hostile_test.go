@@ -167,3 +167,28 @@ func TestWriterClose(t *testing.T) {
 		t.Errorf("write after close: %v", err)
 	}
 }
+
+// TestUndrainable: what no program could take out of the ring does not get in.
+func TestUndrainable(t *testing.T) {
+	m, err := maps.New(&ebpf.MapSpec{Name: "ring", Type: ebpf.UserRingbuf, MaxEntries: 1 << 25})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	w := newWriter(t, m)
+	const longest = 1<<24 - 1
+	if err := w.Write(make([]byte, longest+1)); !errors.Is(err, ringbuf.ErrTooLong) {
+		t.Errorf("a record that is too long: %v", err)
+	}
+	if err := w.Write(make([]byte, longest)); err != nil {
+		t.Errorf("the longest record: %v", err)
+	}
+	ring := maps.SideOf(m).Ring()
+	if e := ring.BeginDrain(0); e != 0 {
+		t.Fatal(e)
+	}
+	if _, n, ok, e := ring.NextRecord(longest); n != longest || !ok || e != 0 {
+		t.Errorf("drained %d bytes, %v, %v", n, ok, e)
+	}
+	ring.EndDrain()
+}

@@ -14,8 +14,8 @@ import (
 // ErrNoRoom is returned by Write if the user ring buffer is full.
 var ErrNoRoom = errors.New("user ring buffer is full")
 
-// ErrTooLong is returned for records that are longer than the user ring buffer.
-var ErrTooLong = errors.New("record is longer than the user ring buffer")
+// ErrTooLong is returned for records that are longer than the user ring buffer, or than 16 MiB: no program could drain them.
+var ErrTooLong = errors.New("record is longer than the user ring buffer, or than a dynptr")
 
 // Writer puts records into a user ring buffer (BPF_MAP_TYPE_USER_RINGBUF), from which programs take them with
 // bpf_user_ringbuf_drain. Its methods may be called by many goroutines, and a user ring buffer may have several writers.
