@@ -55,11 +55,13 @@ func (e *env) stackBounds(op, off, size int, kind accessKind) (fr *frame, lo, hi
 // slotIndex returns the slot and the byte in it that holds the byte at off (< 0) from the frame pointer.
 func slotIndex(off int) (spi, i int) { return (-off - 1) / 8, (-off - 1) % 8 }
 
-// scrub turns the bytes of a spill or of an object into unknown ones (scrub_spilled_slot, scrub_special_slot).
+// scrub turns a slot that holds a spill or an object into unknown bytes; zeroes beside a narrow spill become unknown as well
+// (scrub_special_slot).
 func (s *stackSlot) scrub() {
+	special := s.isSpill() || isObject(s.typ[7])
 	s.spilled.setNotInit()
-	for i := range s.typ {
-		if s.typ[i] == slotSpill || isObject(s.typ[i]) {
+	for i, t := range s.typ {
+		if t == slotSpill || isObject(t) || special && t != slotInvalid {
 			s.typ[i] = slotMisc
 		}
 	}
