@@ -39,6 +39,10 @@ func (e *env) addBackEdge(old, cur *state) {
 	end := new(state)
 	e.copyState(end, cur)
 	e.backEdges = append(e.backEdges, backEdge{old, end, e.insn})
+	if !e.aux[e.insn].callback {
+		e.loopEdges++ // the kernel has none for callbacks
+		e.notePeak()
+	}
 	e.stateBytes += stateSize(end)
 	for s := cur.parent; s != nil && !s.incomplete; s = s.parent {
 		s.incomplete = true
@@ -83,7 +87,7 @@ func (e *env) dropBackEdges() {
 	for i := range e.backEdges {
 		e.freeState(e.backEdges[i].end)
 	}
-	e.backEdges, e.incomplete = e.backEdges[:0], e.incomplete[:0]
+	e.backEdges, e.incomplete, e.loopEdges = e.backEdges[:0], e.incomplete[:0], 0
 }
 
 // carryMarks carries what the continuations read and decide on over the back edges until nothing is added; false if that takes too long.

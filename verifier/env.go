@@ -65,6 +65,7 @@ type env struct {
 	backEdges   []backEdge
 	incomplete  []*state // checkpoints that are
 	openTargets int      // checkpoints that are targets
+	loopEdges   int      // of backEdges, those that are no callbacks'
 	marks       int      // marks set so far: of precision, of reads
 	careful     bool     // see backedge.go
 

@@ -214,6 +214,7 @@ func (e *env) knownIter(a *kfuncArg, kind int32, call iterCall, m *kfuncMeta) er
 	frame := int(e.st.fr().regs[a.op].aux)
 	for i := range slots {
 		e.markRead(frame, spi-i)
+		e.scratchedStack |= 1 << (spi - i)
 	}
 	m.iter, m.ref = slots[0], slots[0].spilled.ref
 	if call != iterDestroy {
@@ -251,7 +252,6 @@ func (e *env) nextElement(slot *stackSlot) error {
 		queued.fr().regs[isa.R0].typ &^= maybeNull
 	}
 	slot.spilled.aux = iterDrained
-	e.scratchedStack = ^uint64(0)
 	e.setConst(r0, 0)
 	return nil
 }

@@ -110,8 +110,14 @@ func (e *env) evict(bucket, i int, old *state) {
 	}
 	list := e.seen[bucket]
 	e.seen[bucket] = append(list[:i:i], list[i+1:]...)
-	e.states--
+	if old.evicted = true; old.branches == 0 {
+		e.states--
+	}
 }
+
+// notePeak counts the states that are kept: checkpoints, evicted ones as long as paths below them are open, and back edges
+// (update_peak_states).
+func (e *env) notePeak() { e.peakStates = max(e.peakStates, e.states+e.loopEdges) }
 
 // covers reports whether cur needs no walking because of old; an error is an infinite loop.
 func (e *env) covers(pc int, old, cur *state) (bool, error) {
@@ -233,7 +239,7 @@ func (e *env) checkpoint(pc int) {
 	cur := e.st
 	e.totalStates++
 	e.states++
-	e.peakStates = max(e.peakStates, e.states)
+	e.notePeak()
 	e.prevJumps, e.prevProcessed = e.jumps, e.processed
 	e.forgetPrecise(cur)
 	s := new(state)
@@ -256,6 +262,9 @@ func (e *env) finishPath() error {
 	for s := e.st; s != nil; s = s.parent {
 		if s.branches--; s.branches > 0 {
 			return nil
+		}
+		if s.evicted {
+			e.states--
 		}
 		if s.target {
 			if err := e.targetDone(s); err != nil {

@@ -167,6 +167,7 @@ type state struct {
 	incomplete   bool // see backedge.go: compared without regard to precision
 	target       bool // a back edge leads to it, and it is not finished
 	sleeps       bool // it may: as the program, but callbacks that run on their own, as what calls them
+	evicted      bool // no longer among those that are compared with
 	hits, misses int
 }
 

@@ -16,12 +16,12 @@ const maxPending = 8192
 // check walks function fn from its prepared first state to the end of all paths (do_check_common), again and carefully if the first
 // walk left a path out that it should not have.
 func (e *env) check(fn int, prepare func(*frame) error) error {
-	mark, before := len(e.log.buf), e.walkStats
+	mark, before, ids := len(e.log.buf), e.walkStats, e.idGen
 	e.careful = e.opt.Kernel618 != LikeUs
 	err := e.checkOnce(fn, prepare)
 	if err == errCareful {
 		e.log.reset(mark)
-		e.walkStats, e.careful = before, true
+		e.walkStats, e.idGen, e.careful = before, ids, true
 		err = e.checkOnce(fn, prepare)
 	}
 	return err
