@@ -77,6 +77,15 @@ func (e *env) markPrecise(op int) error {
 	return e.trace()
 }
 
+// shownFirst is the first instruction of a state as the log has it: a callback that runs on its own has 0 until its first checkpoint
+// (push_async_cb leaves first_insn_idx alone).
+func shownFirst(st *state, first int) int {
+	if st.parent == nil && st.frames[0].async != asyncNone {
+		return 0
+	}
+	return first
+}
+
 // trace walks back from the current instruction until nothing in e.bt is left.
 func (e *env) trace() error {
 	st := e.st
@@ -88,7 +97,7 @@ func (e *env) trace() error {
 			return nil
 		}
 		if e.log.all() {
-			e.log.printf("mark_precise: frame%d: last_idx %d first_idx %d subseq_idx %d \n", bt.frame, last, first, next)
+			e.log.printf("mark_precise: frame%d: last_idx %d first_idx %d subseq_idx %d \n", bt.frame, last, shownFirst(st, first), next)
 		}
 		if last < 0 {
 			return e.traceEntry(st)

@@ -23,7 +23,7 @@ var (
 	kfuncNum   = regexp.MustCompile(`(call \w+)#\d+`) // a type's number in the kernel, an index here
 	spaces     = regexp.MustCompile(` *; *`)
 	isInsn     = regexp.MustCompile(`^\d+: \([0-9a-f]{2}\) [^;]*$`)
-	isState    = regexp.MustCompile(`^\d+: (frame\d+: R.*|R.*)`)
+	isState    = regexp.MustCompile(`^\d+:(?: ((?:frame\d+:|R\d+=|fp-|refs=|cb|async_cb).*))?$`)
 	// What 6.18 tells at level 2 of its own liveness analysis of stack slots and of loops.
 	internals = regexp.MustCompile(`^(\(\S*\) (frame|live stack)|SCC |stack use/def)`)
 )
