@@ -56,7 +56,7 @@ func (v variant) String() string { return v.compiler + v.level + " " + v.cpu }
 func (v variant) build(t *testing.T, dir, source string) string {
 	out := filepath.Join(dir, source+".o")
 	cmd := exec.Command(v.compiler, "-target", "bpf", "-mlittle-endian", "-mcpu="+v.cpu, v.level, "-g", "-I.",
-		"-c", source+".c", "-o", out)
+		"-I../include", "-c", source+".c", "-o", out)
 	cmd.Dir = "testdata"
 	msg, err := cmd.CombinedOutput()
 	why := unbuildable(v.compiler, v.cpu, source)
@@ -201,6 +201,7 @@ func fixtureKfuncs(t *testing.T, spec *ebpf.CollectionSpec) *skep.Kfuncs {
 	if err := k.Register("kfunc12", sum12); err != nil {
 		t.Error(err)
 	}
+	registerBridge(t, &k.Kfuncs)
 	return &k.Kfuncs
 }
 

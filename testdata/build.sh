@@ -5,10 +5,10 @@ set -e
 cd "$(dirname "$0")"
 clang=${CLANG:-clang-22}
 build() { # CPU SOURCE OBJECT
-	$clang -target bpf -mlittle-endian -mcpu="$1" -O2 -g -Wall -Wno-unused-function -fdebug-prefix-map="$PWD"=. -I. -c "$2" -o "$3"
+	$clang -target bpf -mlittle-endian -mcpu="$1" -O2 -g -Wall -Wno-unused-function -fdebug-prefix-map="$PWD"=. -I. -I../include -c "$2" -o "$3"
 	llvm-strip-22 -g "$3"
 }
-for f in twelve nesting stackargs callbacks iterators exceptions globalfn ringbuf dynptr userring counter parser tailcall globals old_dialect core core_target syscall padded kconfig private maps mapbench; do
+for f in twelve bridge nesting stackargs callbacks iterators exceptions globalfn ringbuf dynptr userring counter parser tailcall globals old_dialect core core_target syscall padded kconfig private maps mapbench; do
 	build v3 $f.c $f.o
 done
 build v1 parser.c parser_v1.o
