@@ -84,7 +84,7 @@ func (o *Options) verify(p *program.Program) (*verifier.Result, error) {
 	vo := verifier.Options{
 		LogLevel: uint32(o.LogLevel), LogLimit: o.Limits.LogBytes, Helpers: helpers.Proto, InsnLimit: o.Limits.Insns,
 		GlobalStackArgs: o.GlobalStackArgs, JIT: o.JIT, CPUs: PossibleCPUs(),
-		Arch: cmp.Or(o.Arch, runtime.GOARCH), Kernel: o.kernelTypes, Without: o.Without,
+		Arch: cmp.Or(o.Arch, runtime.GOARCH), Kernel: o.kernelTypes, Without: o.Without, Target: o.Target,
 	}
 	res, err := verifier.Verify(p, vo)
 	if err == nil {

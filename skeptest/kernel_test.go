@@ -123,7 +123,7 @@ func kernelSays(t *testing.T, r Result) (Outcome, string) {
 	case accepted == m.failure:
 		return Fail, "accepted: " + map[bool]string{true: "yes", false: "no, " + lastWords(log)}[accepted]
 	}
-	if _, err := checkMessages(log, m.messages); err != nil {
+	if _, err := checkMessages(log, m.messages, true); err != nil {
 		return Fail, err.Error()
 	}
 	return Pass, ""

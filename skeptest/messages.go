@@ -75,8 +75,8 @@ func (m *message) find(log string) (from, to int) {
 }
 
 // checkMessages reports the first message that the log does not have behind those before it, or has though it must not
-// (validate_msgs). renamed counts the messages that were found in newer words only.
-func checkMessages(log string, messages []message) (renamed int, err error) {
+// (validate_msgs). With newer, what is not there is looked for once more in newer words; renamed counts the messages that were found in newer words only.
+func checkMessages(log string, messages []message, newer bool) (renamed int, err error) {
 	log = withoutAnnotations(log)
 	for i := 0; i < len(messages); i++ {
 		first := i
@@ -86,7 +86,7 @@ func checkMessages(log string, messages []message) (renamed int, err error) {
 		end, next := len(log), len(log)
 		if i < len(messages) {
 			from, to := messages[i].find(log)
-			if from < 0 {
+			if from < 0 && newer {
 				if from, to = messages[i].findNewer(log); from >= 0 {
 					renamed++
 				}

@@ -58,7 +58,7 @@ func (t *tester) test(name string, e *expectation, mode int) (Outcome, string) {
 	case !accepted && !m.failure:
 		return Fail, "rejected: " + lastWords(log)
 	}
-	newer, err := checkMessages(log, m.messages)
+	newer, err := checkMessages(log, m.messages, load.Target < verifier.Target612)
 	switch {
 	case err != nil:
 		return Fail, err.Error()

@@ -130,7 +130,7 @@ func onFixture(t *testing.T, name string, opts Options) *tester {
 func TestMessageInSource(t *testing.T) {
 	log := "; SEC(\"tc\") __failure __msg(\"R1 is wrong\") int f(struct __sk_buff *ctx) @ f.c:1\n0: (b7) r0 = 0\n; return R2 is wrong @ f.c:2\nR3 is wrong\n"
 	for text, want := range map[string]bool{"R1 is wrong": false, "R2 is wrong": true, "R3 is wrong": true} {
-		if _, err := checkMessages(log, []message{{text: text}}); (err == nil) != want {
+		if _, err := checkMessages(log, []message{{text: text}}, true); (err == nil) != want {
 			t.Errorf("%s: %v", text, err)
 		}
 	}
@@ -223,13 +223,13 @@ func TestNewerWords(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		newer, err := checkMessages(c.log, []message{m})
+		newer, err := checkMessages(c.log, []message{m}, true)
 		if (err == nil) != c.found || c.found && newer != 1 {
 			t.Errorf("%s in %s: %d, %v", c.old, c.log, newer, err)
 		}
 	}
 	m := message{text: "R0_w=1"}
-	if newer, err := checkMessages("R0_w=1\n", []message{m}); err != nil || newer != 0 {
+	if newer, err := checkMessages("R0_w=1\n", []message{m}, true); err != nil || newer != 0 {
 		t.Errorf("the message itself: %d, %v", newer, err)
 	}
 }

@@ -64,13 +64,13 @@ func (e *env) checkUnary(in isa.Insn) error {
 	if err != nil {
 		return err
 	}
-	if in.AluOp() == isa.AluNEG && dst.typ == scalarValue {
+	if in.AluOp() == isa.AluNEG && dst.typ == scalarValue && e.has(negatedRanges) {
 		is32 := in.Class() == isa.ClassALU
 		dst.ALU(isa.AluNEG, scalar.Scalar{}, is32)
 		dst.clearID()
 		return nil
 	}
-	if dst.typ != scalarValue {
+	if dst.typ != scalarValue || in.AluOp() == isa.AluNEG {
 		e.setUnknown(dst)
 		return nil
 	}

@@ -57,6 +57,8 @@ type Options struct {
 	// Kernel618 decides as 6.18 does where this verifier knows better. It is there to explain differences: what is accepted with it is
 	// not proven.
 	Kernel618 Likeness
+	// Target is the kernel whose verdict is asked for, as far as target.go knows it: 6.18 with stack arguments by default.
+	Target Target
 	// CheckpointEvery puts a checkpoint at every instruction (BPF_F_TEST_STATE_FREQ is a program flag and does the
 	// usual thing; this is for tests of precision).
 	CheckpointEvery bool

@@ -38,7 +38,7 @@ func (e *env) readTags(fn *program.Func, i int, tags []string) (set argTags, err
 			return 0, e.reject(CodeBTF, "arg#%d type tag is not supported in static functions", i)
 		}
 		t, ok := tagNames[tag]
-		if !ok {
+		if !ok || t == tagUntrusted && !e.has(untrustedMemory) {
 			return 0, e.reject(CodeBTF, "arg#%d has unsupported set of tags", i)
 		}
 		set |= t

@@ -117,7 +117,11 @@ func (e *env) loadStruct(d, ptr *reg, off, size int) {
 // setAddress makes d a pointer to memory of which nothing is known: reads do no harm in the kernel, which catches the fault. Nothing
 // here does, so that the program does not run.
 func (e *env) setAddress(d *reg) {
-	setPtr(d, ptrToMem|rdonly|untrusted)
+	if e.has(untrustedMemory) {
+		setPtr(d, ptrToMem|rdonly|untrusted)
+	} else {
+		e.setUnknown(d) // a number
+	}
 	if e.kernelUsed == "" {
 		e.kernelUsed = "pointers that can be any address"
 	}

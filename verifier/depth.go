@@ -14,7 +14,7 @@ func roundDepth(d int) int { return (d + 15) &^ 15 }
 const maxTailCallDepth = 256
 
 func (e *env) checkDepth() error {
-	private := progtype.PrivateStack(e.prog.Type)
+	private := e.has(privateStacks) && progtype.PrivateStack(e.prog.Type)
 	for i := range e.funcs {
 		if e.funcs[i].tailCall {
 			private = false

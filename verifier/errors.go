@@ -81,7 +81,7 @@ func (r *rejection) Error() string { return r.msg }
 // reject writes the message to the log, as the kernel would, and returns the error that stops the walk. The message has
 // no newline at its end.
 func (e *env) reject(code Code, format string, args ...any) error {
-	msg := fmt.Sprintf(format, args...)
+	msg := e.opt.Target.inTargetWords(fmt.Sprintf(format, args...))
 	e.log.printf("%s\n", msg)
 	return e.rejection(code, msg)
 }
@@ -99,7 +99,10 @@ func (e *env) why(err error, format string, args ...any) error {
 	if !ok {
 		return err
 	}
-	msg := fmt.Sprintf(format, args...)
+	msg := e.opt.Target.inTargetWords(fmt.Sprintf(format, args...))
+	if msg == "" {
+		return err
+	}
 	e.log.printf("%s\n", msg)
 	return &rejection{code: r.code, msg: r.msg + "\n" + msg, insn: r.insn}
 }

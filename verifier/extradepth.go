@@ -10,6 +10,8 @@ import "github.com/skep-bpf/skep/internal/isa"
 const (
 	inlinedLoopStack = 24
 	mayGotoStack     = 16
+	// before it looked at the clock
+	untimedMayGotoStack = 8
 )
 
 // loopInline is whether a call of bpf_loop can be made a loop.
@@ -44,8 +46,11 @@ func (e *env) shownDepth(f int) int {
 			break
 		}
 	}
-	if e.funcs[f].mayGoto {
+	switch {
+	case e.funcs[f].mayGoto && e.has(timedMayGoto):
 		d += mayGotoStack
+	case e.funcs[f].mayGoto:
+		d += untimedMayGotoStack
 	}
 	return d
 }

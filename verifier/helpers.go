@@ -124,7 +124,7 @@ func (e *env) callable(id int32) (*HelperProto, error) {
 	name := "bpf_" + h.Name
 	h = e.protoFor(h)
 	switch {
-	case h == nil || e.lacksHelper(h.Name):
+	case h == nil || e.lacksHelper(h.Name) || e.targetLacksHelper(h.Name):
 		return nil, e.reject(CodeCall, "program of this type cannot use helper %s#%d", name, id)
 	case h.GPLOnly && !gplCompatible(e.prog.License):
 		return nil, e.reject(CodeCall, "cannot call GPL-restricted function from non-GPL compatible program")
@@ -381,7 +381,7 @@ func (e *env) helperResult(m *callMeta) error {
 // can be shorter than their template if that has BPF_F_INNER_MAP.
 func (e *env) elementExists(m *callMeta) bool {
 	mp := &e.maps[m.mapIdx]
-	if m.mapIdx >= len(e.prog.Maps) && mp.Flags&flagInnerMap != 0 {
+	if !e.has(constantKeys) || m.mapIdx >= len(e.prog.Maps) && mp.Flags&flagInnerMap != 0 {
 		return false
 	}
 	return m.constKey < mp.MaxEntries

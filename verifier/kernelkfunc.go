@@ -7,7 +7,6 @@ import (
 	"github.com/cilium/ebpf/btf"
 
 	"github.com/skep-bpf/skep/internal/isa"
-	"github.com/skep-bpf/skep/internal/kernelkfunc"
 	"github.com/skep-bpf/skep/internal/program"
 )
 
@@ -45,7 +44,7 @@ func (e *env) resolveKfuncs() error {
 // declaration is compared with what is known of it.
 func (e *env) resolveInKernel(k *kfunc) {
 	k.kernel = true
-	known := kernelkfunc.Find(k.Name)
+	known := e.findKfunc(k.Name)
 	if known != nil {
 		k.Flags = known.Flags
 		k.denied = !known.For(e.prog.Type, e.prog.AttachType)

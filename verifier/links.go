@@ -30,7 +30,7 @@ func (s *state) reg(p place) *reg {
 	return &s.frames[p.frame].regs[p.index]
 }
 
-// collectLinked notes where the scalars of one id live, dead registers left out; what does not fit loses its link
+// collectLinked notes where the scalars of one id live, dead registers left out (in 6.12 they are not); what does not fit loses its link
 // (collect_linked_regs).
 func (e *env) collectLinked(st *state, id uint32, links *linkedRegs) {
 	id &^= addConst
@@ -48,7 +48,7 @@ func (e *env) collectLinked(st *state, id uint32, links *linkedRegs) {
 	for i := st.cur; i >= 0; i-- {
 		fr := st.frames[i]
 		for j := range fr.regs {
-			if j != int(isa.R10) && e.liveAt(st, e.insn, i, j) {
+			if j != int(isa.R10) && (!e.has(liveLinks) || e.liveAt(st, e.insn, i, j)) {
 				add(&fr.regs[j], place{uint8(i), uint8(j), false})
 			}
 		}

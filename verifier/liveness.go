@@ -70,7 +70,7 @@ func (e *env) findLive() error {
 		use[pc], def[pc] = e.usesDefs(pc)
 	}
 	e.flowLive(use, def)
-	if e.log.all() {
+	if e.log.all() && e.has(liveTable) {
 		e.printLive()
 	}
 	return nil

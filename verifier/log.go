@@ -182,7 +182,7 @@ func (e *env) printState(st *state, fr *frame, all bool) {
 		if r.typ == notInit || !all && e.scratchedRegs>>i&1 == 0 {
 			continue
 		}
-		b = append(append(append(append(b, ' '), operandName(i)...), '='), ""...)
+		b = append(e.appendRegMarks(append(append(b, ' '), operandName(i)...), fr, i), '=')
 		b = e.appendReg(b, fr, r)
 	}
 	for i := range fr.stack {
@@ -234,7 +234,7 @@ func (e *env) appendSlot(b []byte, fr *frame, i int) []byte {
 		}
 		return appendDynptr(b, &s.spilled, i)
 	}
-	b = fmt.Appendf(b, " fp%d=", -8*(i+1))
+	b = append(e.appendSlotMarks(fmt.Appendf(b, " fp%d", -8*(i+1)), fr, i), '=')
 	if !s.isSpill() {
 		return append(b, types[:]...)
 	}

@@ -388,6 +388,9 @@ var alignNames = map[regType]string{
 
 // checkAtomic checks read-modify-write instructions, load-acquire and store-release.
 func (e *env) checkAtomic(in isa.Insn) error {
+	if ordersMemory(in) && !e.has(orderedAtomics) {
+		return e.reject(CodeBadInsn, "BPF_ATOMIC uses invalid atomic opcode %02x", uint32(in.Imm))
+	}
 	switch in.Info().Kind {
 	case isa.KindLoadAcquire:
 		return e.checkLoadAcquire(in)

@@ -21,7 +21,7 @@ func (e *env) checkInsns() error {
 	for i := 0; i < len(insns); i++ {
 		e.insn = i
 		in := insns[i]
-		if !in.IsStackArgLoad() && !in.IsStackArgStore() {
+		if !in.IsStackArgLoad() && !in.IsStackArgStore() || !e.has(stackArguments) {
 			for _, r := range [2]isa.Reg{in.Dst, in.Src} {
 				if r >= isa.MaxReg {
 					return e.reject(CodeBadInsn, "R%d is invalid", r)
@@ -38,7 +38,7 @@ func (e *env) checkInsns() error {
 			i++
 			continue
 		}
-		if in.Info().Kind == isa.KindInvalid && !knownOpcode(in.Op) {
+		if in.Info().Kind == isa.KindInvalid && !knownOpcode(in.Op) || e.narrowOrdered(in) {
 			return e.reject(CodeBadInsn, "unknown opcode %02x", in.Op)
 		}
 		if in.IsMayGoto() {

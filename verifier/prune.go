@@ -248,6 +248,7 @@ func (e *env) checkpoint(pc int) {
 	for f := 0; f <= cur.cur; f++ {
 		s.frames[f].read = 0
 		cur.frames[f].written = 0
+		s.frames[f].marks.read, cur.frames[f].marks.written, cur.frames[f].marks.slots = 0, 0, ^uint64(0)
 	}
 	e.stateBytes += stateSize(s)
 	cur.parent, cur.first, cur.hist = s, pc, cur.hist[:0]

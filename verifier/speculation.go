@@ -12,14 +12,14 @@ import "github.com/skep-bpf/skep/internal/isa"
 
 // stepOrStop is step, but for what ends a speculative path.
 func (e *env) stepOrStop(printState *bool) (outcome, error) {
-	if !e.st.speculative {
-		return e.step(printState)
+	if !e.st.speculative || !e.has(barriers) {
+		return e.markedStep(printState)
 	}
 	a := &e.aux[e.insn]
 	if a.barrier {
 		return pathEnd, nil
 	}
-	out, err := e.step(printState)
+	out, err := e.markedStep(printState)
 	switch {
 	case err != nil && recoverable(err):
 		// the arithmetic is not reached by speculation any more, and need not be confined

@@ -26,6 +26,11 @@ func (k accessKind) String() string {
 // stackBounds checks that [off, off+size) from the pointer in operand op lies in its frame and returns the frame and
 // the lowest and highest offset at which the access can begin (check_stack_access_within_bounds).
 func (e *env) stackBounds(op, off, size int, kind accessKind) (fr *frame, lo, hi int, err error) {
+	return e.stackBoundsAs(op, off, size, kind, kind.String())
+}
+
+// stackBoundsAs is stackBounds in other words for the kind of access.
+func (e *env) stackBoundsAs(op, off, size int, kind accessKind, how string) (fr *frame, lo, hi int, err error) {
 	r := &e.st.fr().regs[op]
 	fr = e.st.frames[r.aux]
 	var lo64, hi64 int64
@@ -34,7 +39,7 @@ func (e *env) stackBounds(op, off, size int, kind accessKind) (fr *frame, lo, hi
 		hi64 = lo64
 	} else {
 		if r.Smax >= maxVarOff || r.Smin <= -maxVarOff {
-			return nil, 0, 0, e.reject(CodeBounds, "invalid unbounded variable-offset %s stack %s", kind, operandName(op))
+			return nil, 0, 0, e.reject(CodeBounds, "invalid unbounded variable-offset %s stack %s", how, operandName(op))
 		}
 		lo64, hi64 = r.Smin+int64(off), r.Smax+int64(off)
 	}
@@ -44,9 +49,9 @@ func (e *env) stackBounds(op, off, size int, kind accessKind) (fr *frame, lo, hi
 	}
 	if lo64 < lowest || lo64 > -1 || hi64+int64(size) > 0 || size < 0 {
 		if r.Var.IsConst() {
-			return nil, 0, 0, e.reject(CodeBounds, "invalid %s stack %s off=%d size=%d", kind, operandName(op), off, size)
+			return nil, 0, 0, e.reject(CodeBounds, "invalid %s stack %s off=%d size=%d", how, operandName(op), off, size)
 		}
-		return nil, 0, 0, e.reject(CodeBounds, "invalid variable-offset %s stack %s var_off=%s off=%d size=%d", kind, operandName(op), r.Var, off, size)
+		return nil, 0, 0, e.reject(CodeBounds, "invalid variable-offset %s stack %s var_off=%s off=%d size=%d", how, operandName(op), r.Var, off, size)
 	}
 	e.growStack(fr, int(-lo64))
 	return fr, int(lo64), int(hi64), nil
@@ -325,18 +330,23 @@ func (e *env) helperStack(op, off, size int, kind accessKind, zeroOK, raw bool) 
 	if size == 0 && !zeroOK {
 		return e.reject(CodeBounds, "invalid zero-sized read")
 	}
-	fr, lo, hi, err := e.stackBounds(op, off, size, kind)
+	how, extra := e.helperWords(kind)
+	bounds := kind
+	if !e.has(helperDirection) {
+		bounds = accessWrite // bytes that were never written are found below
+	}
+	fr, lo, hi, err := e.stackBoundsAs(op, off, size, bounds, how)
 	if err != nil {
 		return err
 	}
 	if e.lacks(CapPerfmon) && lo != hi {
-		return e.reject(CodePermission, "%s variable offset stack access prohibited for !root, var_off=%s", operandName(op), e.st.fr().regs[op].Var)
+		return e.reject(CodePermission, "%s%s variable offset stack access prohibited for !root, var_off=%s", operandName(op), extra, e.st.fr().regs[op].Var)
 	}
 	if raw && lo == hi {
 		return e.writesDynptr(fr, lo, lo+size)
 	}
 	if err := e.noObject(fr, lo, hi+size, func(off, i int) error {
-		return e.reject(CodeUninit, "invalid read from stack %s off %d+%d size %d", operandName(op), off, i, size)
+		return e.reject(CodeUninit, "invalid%s read from stack %s off %d+%d size %d", extra, operandName(op), off, i, size)
 	}); err != nil {
 		return err
 	}
@@ -345,7 +355,7 @@ func (e *env) helperStack(op, off, size int, kind accessKind, zeroOK, raw bool) 
 		s := &fr.stack[spi]
 		if s.typ[i] == slotSpill {
 			if e.lacks(CapPerfmon) && s.spilled.isPointer() {
-				return e.reject(CodePermission, "invalid read from stack %s off %d+%d size %d", operandName(op), lo, o-lo, size)
+				return e.reject(CodePermission, "invalid%s read from stack %s off %d+%d size %d", extra, operandName(op), lo, o-lo, size)
 			}
 			if kind == accessWrite {
 				s.scrub()
@@ -356,6 +366,14 @@ func (e *env) helperStack(op, off, size int, kind accessKind, zeroOK, raw bool) 
 		e.markRead(int(fr.no), spi)
 	}
 	return nil
+}
+
+// helperWords is how a helper's or kfunc's access of the stack is called, and what stands beside "read" where no direction is known.
+func (e *env) helperWords(kind accessKind) (how, extra string) {
+	if e.has(helperDirection) {
+		return kind.String(), ""
+	}
+	return "indirect access to", " indirect"
 }
 
 // fillStack marks size bytes as written with unknown values by a helper.

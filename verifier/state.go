@@ -94,6 +94,7 @@ type frame struct {
 	// read and written are the liveness of the stack slots: read since this checkpoint by what follows it; wholly
 	// written since the last checkpoint. One bit per slot.
 	read, written uint64
+	marks         regMarks
 	callsite      int32 // slot of the call, -1 in the outermost frame
 	fn            int32
 	no            int32

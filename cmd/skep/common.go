@@ -11,6 +11,7 @@ import (
 	"github.com/cilium/ebpf"
 
 	"github.com/skep-bpf/skep"
+	"github.com/skep-bpf/skep/verifier"
 )
 
 // programs returns the names of the programs to work on, sorted: that one, or all.
@@ -99,4 +100,14 @@ func (e *env) someOf(fs *flag.FlagSet, args []string, prog *string) (spec *ebpf.
 		return nil, nil, e.fail(exitUsage, fmt.Errorf("%s: %s", file, noProgram(spec, *prog))), false
 	}
 	return spec, names, exitOK, true
+}
+
+// targetFlag adds -target, the kernel whose verdict is asked for.
+func targetFlag(fs *flag.FlagSet) *verifier.Target {
+	t := new(verifier.Target)
+	fs.Func("target", "", func(name string) (err error) {
+		*t, err = verifier.ParseTarget(name)
+		return err
+	})
+	return t
 }

@@ -9,7 +9,7 @@ import (
 )
 
 var testVerb = &verb{
-	name: "test", args: "FILE... [-prog NAME] [-known FILE] [-json]", short: "test annotated object files",
+	name: "test", args: "FILE... [-prog NAME] [-known FILE] [-target KERNEL] [-json]", short: "test annotated object files",
 	help: `
 The programs' functions say by BTF declaration tags what to expect, as the Linux kernel's own tests do: verdict
 (comment:test_expect_success, comment:test_expect_failure), messages of the verifier (comment:test_expect_msg=N=TEXT, with
@@ -27,6 +27,8 @@ What skep has none of (expected xlated instructions, machine code of the kernel)
 
   -prog NAME   only this program
   -known FILE  a list of tests that are known to fail: FILE.o/PROGRAM, a tab, the reason; one that passes all the same fails
+  -target KERNEL
+               whose verdict and words: newest (6.18 with stack arguments, the default), 6.18, 6.12
   -json        print a JSON object for each test, for the sums of each file, and for all
 
 Exit code: 0 if nothing failed, 1 if something did, 2 if a file could not be loaded.
@@ -55,6 +57,7 @@ func runTest(e *env, args []string) int {
 	fs := e.flags()
 	var opts skeptest.Options
 	fs.StringVar(&opts.Program, "prog", "", "")
+	target := targetFlag(fs)
 	known := fs.String("known", "", "")
 	asJSON := fs.Bool("json", false, "")
 	files, code, ok := e.parse(fs, args)
@@ -70,6 +73,7 @@ func runTest(e *env, args []string) int {
 			return e.fail(exitUsage, err)
 		}
 	}
+	opts.Load.Target = *target
 	worst := exitOK
 	var all skeptest.Sum
 	work := func(i int) (t tested) {

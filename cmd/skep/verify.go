@@ -13,12 +13,14 @@ import (
 )
 
 var verifyVerb = &verb{
-	name: "verify", args: "FILE... [-prog NAME] [-log N] [-unpriv] [-json]", short: "prove the programs of object files, or say why not",
+	name: "verify", args: "FILE... [-prog NAME] [-log N] [-unpriv] [-target KERNEL] [-json]", short: "prove the programs of object files, or say why not",
 	help: `
 Prints a line for each program, in the order of the files; all processors verify: accepted or rejected with the reason, instructions processed, states, time.
   -prog NAME  only this program
   -log N      print the verifier's log at level N: 1 branches, 2 every instruction, 4 figures; levels add up
   -unpriv     verify as the kernel does for a user without CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN
+  -target KERNEL
+              whose verdict: newest (6.18 with stack arguments, the default), 6.18, 6.12
   -json       print a JSON object a line; a file that cannot be loaded gets one without a program's name
 
 Of a rejected program it tells, in the manner of compilers, what was violated, the source line, how the register or stack slot at
@@ -29,6 +31,7 @@ Exit code: 0 if all programs were accepted, 1 if one was rejected, 2 if somethin
 Examples:
   skep verify prog.o
   skep verify prog.o -prog my_xdp -log 2
+  skep verify prog.o -target 6.12
   skep verify *.o -json | jq 'select(.verdict == "rejected")'
 `,
 }
@@ -60,6 +63,7 @@ func runVerify(e *env, args []string) int {
 	prog := fs.String("prog", "", "")
 	level := fs.Uint("log", 0, "")
 	unpriv := fs.Bool("unpriv", false, "")
+	target := targetFlag(fs)
 	asJSON := fs.Bool("json", false, "")
 	files, code, ok := e.parse(fs, args)
 	if !ok {
@@ -73,7 +77,7 @@ func runVerify(e *env, args []string) int {
 	}
 	worst := exitOK
 	jobs := verifyJobs(files, *prog)
-	opts := skep.Options{LogLevel: ebpf.LogLevel(*level)}
+	opts := skep.Options{LogLevel: ebpf.LogLevel(*level), Target: *target}
 	if *unpriv {
 		opts.Without = verifier.AllCaps
 	}
