@@ -30,7 +30,7 @@ const (
 	exitUsage    = 2 // wrong arguments, or a file that could not be loaded
 )
 
-var verbs = []*verb{demoVerb, verifyVerb, runVerb, testVerb, benchVerb, jitVerb, disasmVerb, conformVerb}
+var verbs = []*verb{demoVerb, verifyVerb, runVerb, testVerb, benchVerb, jitVerb, disasmVerb, kfuncsVerb, conformVerb}
 
 func main() {
 	os.Exit(skepMain(os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
