@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"runtime"
 	"strings"
 
@@ -20,22 +21,39 @@ const unprivilegedSysctl = "/proc/sys/kernel/unprivileged_bpf_disabled"
 // capBPF is CAP_BPF.
 const capBPF = 1 << 39
 
-// AllowUnprivileged permits loads without privileges until restore is called. The error says why that is not to be had.
+// AllowUnprivileged permits loads without privileges until restore is called. The error says why that is not to be had. It is the
+// whole machine's setting, so that processes which need it take turns: tests of several packages run at the same time.
 func AllowUnprivileged() (restore func(), err error) {
 	if err := Available(); err != nil {
 		return nil, err
 	}
-	was, err := os.ReadFile(unprivilegedSysctl)
+	turn, err := os.OpenFile(filepath.Join(os.TempDir(), "skep-unprivileged.lock"), os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("unprivileged loads: %w", err)
 	}
-	if strings.TrimSpace(string(was)) == "0" {
+	if err := unix.Flock(int(turn.Fd()), unix.LOCK_EX); err != nil {
+		return nil, fmt.Errorf("unprivileged loads: %w", errors.Join(err, turn.Close()))
+	}
+	back, err := writeSysctl("0")
+	if err != nil {
+		return nil, fmt.Errorf("unprivileged loads: %w", errors.Join(err, turn.Close()))
+	}
+	return func() {
+		back()
+		_ = turn.Close() // which gives the lock up
+	}, nil
+}
+
+// writeSysctl sets what unprivilegedSysctl is, and returns what sets it back.
+func writeSysctl(value string) (back func(), err error) {
+	was, err := os.ReadFile(unprivilegedSysctl)
+	if err != nil {
+		return nil, err
+	}
+	if strings.TrimSpace(string(was)) == value {
 		return func() {}, nil
 	}
-	if err := os.WriteFile(unprivilegedSysctl, []byte("0"), 0o644); err != nil {
-		return nil, fmt.Errorf("unprivileged loads: %w", err)
-	}
-	return func() { _ = os.WriteFile(unprivilegedSysctl, was, 0o644) }, nil
+	return func() { _ = os.WriteFile(unprivilegedSysctl, was, 0o644) }, os.WriteFile(unprivilegedSysctl, []byte(value), 0o644)
 }
 
 // VerifyWithout is Verify for a thread that lacks capabilities, given as bits by their numbers. Maps that this thread may not make are
