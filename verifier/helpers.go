@@ -250,11 +250,15 @@ func (e *env) noteTailCall(mp *program.Map, seen bool) error {
 	fact := &e.facts[e.insn]
 	r := &e.st.fr().regs[isa.R3]
 	k, ok := r.Known(false)
-	if r.typ != scalarValue || !ok || k >= uint64(mp.MaxEntries) || seen && fact.TailCallIndex != int32(k) {
+	if r.typ != scalarValue || !ok || k >= uint64(mp.MaxEntries) {
 		fact.TailCallIndex = -1
 		return nil
 	}
-	fact.TailCallIndex = int32(k)
+	if seen && fact.TailCallIndex != int32(k) {
+		fact.TailCallIndex = -1 // no one index, but each was looked at
+	} else {
+		fact.TailCallIndex = int32(k)
+	}
 	return e.markPrecise(int(isa.R3))
 }
 

@@ -376,10 +376,12 @@ func (e *env) kfuncStruct(a *kfuncArg, target btf.Type, m *kfuncMeta) error {
 	view, isView := projections[target.TypeName()]
 	// an object of the program is never one of the kernel, whatever its type is called
 	theirs := m.k.kernel && stands == "" && !e.isKernelType(r.aux)
+	if !ok {
+		e.logMismatch(why) // also of a view, which is only thought of then
+	}
 	if (ok || isView && view == have.TypeName()) && !theirs {
 		return nil
 	}
-	e.logMismatch(why)
 	return e.reject(CodeType, "kernel function %s args#%d expected pointer to %s %s but %s has a pointer to %s %s",
 		m.k.Name, a.i, kindName(target), target.TypeName(), operandName(a.op), kindName(have), have.TypeName())
 }

@@ -382,6 +382,7 @@ func (e *env) fillStack(op, off, size int) error {
 	if err != nil {
 		return err
 	}
+	e.noteStackAccess(fr, lo)
 	for o := lo; o < lo+size; o++ {
 		spi, i := slotIndex(o)
 		s := &fr.stack[spi]
