@@ -65,6 +65,9 @@ func WriteKfuncBTF(w io.Writer, protos []*btf.Func) error {
 		if fn == nil {
 			return fmt.Errorf("kfunc prototype is nil")
 		}
+		if !complete(fn.Type, map[btf.Type]bool{}) {
+			return fmt.Errorf("kfunc %s: the prototype lacks a type", fn.Name)
+		}
 		types[i] = &btf.Func{Name: fn.Name, Type: fn.Type, Linkage: btf.StaticFunc, Tags: []string{"bpf_kfunc"}}
 	}
 	b, err := btf.NewBuilder(types, nil)
@@ -77,6 +80,41 @@ func WriteKfuncBTF(w io.Writer, protos []*btf.Func) error {
 	}
 	_, err = w.Write(raw)
 	return err
+}
+
+// complete reports whether nothing is missing in a type; what is made in Go can have holes.
+func complete(t btf.Type, seen map[btf.Type]bool) bool {
+	if t == nil || seen[t] {
+		return t != nil
+	}
+	seen[t] = true
+	members := func(ms []btf.Member) bool {
+		return !slices.ContainsFunc(ms, func(m btf.Member) bool { return !complete(m.Type, seen) })
+	}
+	switch t := t.(type) {
+	case *btf.Pointer:
+		return complete(t.Target, seen)
+	case *btf.Array:
+		return complete(t.Index, seen) && complete(t.Type, seen)
+	case *btf.Struct:
+		return members(t.Members)
+	case *btf.Union:
+		return members(t.Members)
+	case *btf.FuncProto:
+		missing := func(p btf.FuncParam) bool { return !complete(p.Type, seen) }
+		return complete(t.Return, seen) && !slices.ContainsFunc(t.Params, missing)
+	case *btf.Const:
+		return complete(t.Type, seen)
+	case *btf.Volatile:
+		return complete(t.Type, seen)
+	case *btf.Restrict:
+		return complete(t.Type, seen)
+	case *btf.TypeTag:
+		return complete(t.Type, seen)
+	case *btf.Typedef:
+		return complete(t.Type, seen)
+	}
+	return true
 }
 
 // Prototypes returns the C prototypes of all kfuncs of k, in the order of their names, as WriteKfuncHeader describes them.

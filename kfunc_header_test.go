@@ -182,4 +182,14 @@ func TestKfuncHeaderRefused(t *testing.T) {
 			t.Errorf("%v, expected %s", err, want)
 		}
 	}
+	hole := &btf.Func{Name: "h", Type: &btf.FuncProto{Return: &btf.Pointer{Target: &btf.Struct{Name: "s", Size: 8,
+		Members: []btf.Member{{Name: "m", Type: &btf.Array{Nelems: 1}}}}}}}
+	for _, fn := range []*btf.Func{nil, {Name: "n"}, hole} {
+		if err := skep.WriteKfuncBTF(new(bytes.Buffer), []*btf.Func{fn}); err == nil {
+			t.Errorf("BTF of %v", fn)
+		}
+		if err := skep.WriteDeclaredKfuncs(new(bytes.Buffer), []*btf.Func{fn}); err == nil {
+			t.Errorf("declaration of %v", fn)
+		}
+	}
 }

@@ -19,6 +19,9 @@ const regArgs = 5
 // identifier is what C calls a function.
 var identifier = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
 
+// maxDepth bounds how deeply types are nested: those made in Go can be circles.
+const maxDepth = 32
+
 // Func is a function to declare, with what to say about it (one line, or nothing).
 type Func struct {
 	*btf.Func
@@ -111,10 +114,12 @@ func (p *printer) needProto(proto *btf.FuncProto) error {
 
 // need writes what a type needs to be named, and, where it is to be whole, what it needs to be looked into.
 func (p *printer) need(t btf.Type, whole bool, depth int) error {
-	if depth > 32 {
+	if depth > maxDepth {
 		return fmt.Errorf("types are nested too deeply")
 	}
 	switch t := t.(type) {
+	case nil:
+		return fmt.Errorf("a type is missing")
 	case *btf.Void, *btf.Int, *btf.Float:
 		return nil
 	case *btf.Pointer:
@@ -124,8 +129,6 @@ func (p *printer) need(t btf.Type, whole bool, depth int) error {
 	case *btf.Volatile:
 		return p.need(t.Type, whole, depth+1)
 	case *btf.TypeTag:
-		return p.need(t.Type, whole, depth+1)
-	case *btf.Array:
 		return p.need(t.Type, whole, depth+1)
 	case *btf.Typedef:
 		return p.typedef(t, whole, depth)
@@ -169,9 +172,6 @@ func (p *printer) typedef(t *btf.Typedef, whole bool, depth int) error {
 	if err := p.need(t.Type, whole, depth+1); err != nil {
 		return fmt.Errorf("%s: %w", t.Name, err)
 	}
-	if _, isArray := btf.UnderlyingType(t.Type).(*btf.Array); isArray {
-		return fmt.Errorf("%s: an array cannot be passed", t.Name)
-	}
 	return p.define(t.Name, fmt.Sprintf("typedef %s;", ctype.Param(btf.FuncParam{Name: t.Name, Type: t.Type})))
 }
 
@@ -197,8 +197,9 @@ func (p *printer) composite(name string, size uint32, members []btf.Member, whol
 		return fmt.Errorf("a %shas no name", name)
 	}
 	for _, m := range members {
-		_, isPtr := btf.UnderlyingType(m.Type).(*btf.Pointer)
-		if err := p.need(m.Type, !isPtr, depth+1); err != nil {
+		elem, _ := dimensions(m.Type)
+		_, isPtr := btf.UnderlyingType(elem).(*btf.Pointer)
+		if err := p.need(elem, !isPtr, depth+1); err != nil {
 			return fmt.Errorf("%s: %s: %w", name, m.Name, err)
 		}
 	}
@@ -261,14 +262,30 @@ func pad(b *strings.Builder, n uint32) {
 
 // member writes a field, arrays with their lengths behind the name.
 func member(m btf.Member) string {
-	t, dims := m.Type, ""
-	for {
-		a, ok := t.(*btf.Array)
-		if !ok {
-			return ctype.Param(btf.FuncParam{Name: m.Name, Type: t}) + dims
-		}
-		t, dims = a.Type, dims+fmt.Sprintf("[%d]", a.Nelems)
+	elem, dims := dimensions(m.Type)
+	return ctype.Param(btf.FuncParam{Name: m.Name, Type: elem}) + dims
+}
+
+// dimensions returns what an array is made of, and its lengths as they stand behind its name. What qualifies the array
+// qualifies the elements.
+func dimensions(t btf.Type) (elem btf.Type, dims string) { return dimensionsAt(t, 0) }
+
+func dimensionsAt(t btf.Type, depth int) (elem btf.Type, dims string) {
+	if depth > maxDepth {
+		return t, "" // which need refuses
 	}
+	switch t := t.(type) {
+	case *btf.Array:
+		elem, dims = dimensionsAt(t.Type, depth+1)
+		return elem, fmt.Sprintf("[%d]", t.Nelems) + dims
+	case *btf.Const:
+		elem, dims = dimensionsAt(t.Type, depth+1)
+		return &btf.Const{Type: elem}, dims
+	case *btf.Volatile:
+		elem, dims = dimensionsAt(t.Type, depth+1)
+		return &btf.Volatile{Type: elem}, dims
+	}
+	return t, ""
 }
 
 // alignment is C's for a type.
