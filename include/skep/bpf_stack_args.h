@@ -96,6 +96,7 @@
 
 #define __skep_static static __attribute__((noinline, unused))
 #define __skep_inline static inline __attribute__((always_inline, unused))
+#define __skep_stub __skep_inline __attribute__((nodebug)) /* its instructions belong to the line of the call */
 #define __skep_extern extern __attribute__((weak, section(".ksyms")))
 
 #ifdef __BPF_FEATURE_STACK_ARGUMENT
@@ -119,7 +120,7 @@
 #define __skep_name(i, t, n) , n
 
 /* A verifier takes what is left in r0 for the result of a void function, too, and refuses it if it is a pointer to the stack. */
-__skep_inline void __skep_leave(int *is_void)
+__skep_stub void __skep_leave(int *is_void)
 {
 	if (*is_void)
 		__asm__ volatile("r0 = 0" : : : "r0");
@@ -134,7 +135,7 @@ __skep_inline void __skep_leave(int *is_void)
 #define __skep_decl(each, ret, name, ...)                                      \
 	__skep_check_all(each, ret, name, __VA_ARGS__)                         \
 	__skep_static ret name __skep_params(each, __VA_ARGS__);               \
-	__skep_inline ret name##__call __skep_params(each, __VA_ARGS__)
+	__skep_stub ret name##__call __skep_params(each, __VA_ARGS__)
 #define __skep_func(each, ret, name, ...)                                      \
 	__skep_decl(each, ret, name, __VA_ARGS__);                             \
 	__skep_inline ret name##__body __skep_params(each, __VA_ARGS__);       \
@@ -147,7 +148,7 @@ __skep_inline void __skep_leave(int *is_void)
 		__asm__ volatile("" : : "r"((long)n1), "r"((long)n2), "r"((long)n3), "r"((long)n4), "r"((long)n5));              \
 		return name##__body(n1, n2, n3, n4, n5 each(__skep_load, 6, __VA_ARGS__));                                       \
 	}                                                                                                                        \
-	__skep_inline ret name##__call __skep_params(each, t1, n1, t2, n2, t3, n3, t4, n4, t5, n5, __VA_ARGS__)                  \
+	__skep_stub ret name##__call __skep_params(each, t1, n1, t2, n2, t3, n3, t4, n4, t5, n5, __VA_ARGS__)                  \
 	{                                                                                                                        \
 		long __skep_1 = (long)n1, __skep_2 = (long)n2, __skep_3 = (long)n3, __skep_4 = (long)n4, __skep_5 = (long)n5;    \
 		each(__skep_store, 6, __VA_ARGS__)                                                                               \
@@ -163,7 +164,7 @@ __skep_inline void __skep_leave(int *is_void)
 #define __skep_kfunc(each, ret, name, t1, n1, t2, n2, t3, n3, t4, n4, t5, n5, ...)                                               \
 	__skep_check_all(each, ret, name, t1, n1, t2, n2, t3, n3, t4, n4, t5, n5, __VA_ARGS__)                                   \
 	__skep_extern ret name __skep_params(each, t1, n1, t2, n2, t3, n3, t4, n4, t5, n5, __VA_ARGS__);                         \
-	__skep_inline ret name##__call __skep_params(each, t1, n1, t2, n2, t3, n3, t4, n4, t5, n5, __VA_ARGS__)                  \
+	__skep_stub ret name##__call __skep_params(each, t1, n1, t2, n2, t3, n3, t4, n4, t5, n5, __VA_ARGS__)                  \
 	{                                                                                                                        \
 		register long __skep_0 __asm__("r0"), __skep_1 __asm__("r1"), __skep_2 __asm__("r2"), __skep_3 __asm__("r3"),    \
 			__skep_4 __asm__("r4"), __skep_5 __asm__("r5");                                                          \
