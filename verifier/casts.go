@@ -72,7 +72,7 @@ func (e *env) castResult(r0 *reg, m *kfuncMeta) error {
 		setPtr(r0, ptrToBTF|untrusted)
 		r0.aux = e.intern(t)
 		return nil
-	case isVoid(t):
+	case isVoid(t) && e.has(untrustedMemory):
 		setPtr(r0, ptrToMem|rdonly|untrusted)
 		return nil
 	}

@@ -58,7 +58,7 @@ const (
 	orderedAtomics          // load_acquire, store_release
 	constantKeys            // a lookup in an array at a known index always finds an element (get_constant_map_key)
 	barriers                // what only speculation reaches is made safe by a barrier, not refused (error_recoverable_with_nospec)
-	untrustedMemory         // addresses in structures of the kernel can be read through; parameters tagged arg:untrusted
+	untrustedMemory         // addresses in structures of the kernel can be read through, bpf_rdonly_cast to void; parameters tagged arg:untrusted
 	privateStacks           // some program types get a stack of their own (bpf_enable_priv_stack)
 	timedMayGoto            // may_goto looks at the clock: 16 bytes of stack instead of 8
 	liveTable               // the log of level 2 begins with the live registers of each instruction, and has no marks behind registers
@@ -161,6 +161,9 @@ var wordings = []wording{
 	{since: Target618,
 		said: regexp.MustCompile(`^BPF_LD_\[ABS\|IND\] would lead to reference leak$`), older: "BPF_LD_[ABS|IND] cannot be mixed with socket references",
 		read: regexp.MustCompile(`BPF_LD_\[ABS\|IND\] cannot be mixed with socket references`), newer: []string{"BPF_LD_[ABS|IND] would lead to reference leak"}},
+	// types that are no structures cannot be cast to (untrustedMemory)
+	{since: Target618, older: "kfunc bpf_rdonly_cast type ID argument must be of a struct",
+		said: regexp.MustCompile(`^kfunc bpf_rdonly_cast type ID argument must be of a struct or void$|^Unknown type ID -?\d+ passed to kfunc bpf_rdonly_cast$`)},
 	{since: Target618, said: regexp.MustCompile(`^BPF_EXIT instruction in main prog would lead to reference leak$`)},
 	{since: Target618,
 		said: regexp.MustCompile(`^BPF_EXIT instruction in main prog cannot be used inside bpf_(spin|rcu_read)_lock-ed region$`), older: "bpf_${1}_unlock is missing",
