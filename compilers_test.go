@@ -83,9 +83,14 @@ func TestCompilers(t *testing.T) {
 			for _, s := range sources {
 				want[s] = behaviour(t, filepath.Join("testdata", s+".o"), skep.EngineInterpreter)
 			}
+			levels, cpus := []string{"-O1", "-O2", "-O3"}, []string{"v1", "v2", "v3", "v4"}
+			if runtime.GOARCH != "amd64" {
+				// the objects are the same as on amd64, where all are run; here, it may be under qemu, only this compiler's work is new
+				levels, cpus = levels[1:2], cpus[2:]
+			}
 			var work []variant
-			for _, level := range []string{"-O1", "-O2", "-O3"} {
-				for _, cpu := range []string{"v1", "v2", "v3", "v4"} {
+			for _, level := range levels {
+				for _, cpu := range cpus {
 					work = append(work, variant{compiler, level, cpu})
 				}
 			}
@@ -93,7 +98,7 @@ func TestCompilers(t *testing.T) {
 			for _, n := range inParallel(work, func(v variant) int { return v.compare(t, sources, want) }) {
 				programs += n
 			}
-			if programs < 300 {
+			if programs < 25*len(work) {
 				t.Errorf("only %d programs compared", programs)
 			}
 		})
