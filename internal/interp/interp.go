@@ -54,11 +54,18 @@ func (c *Code) Close() error { return nil }
 var _ rt.Executable = (*Code)(nil)
 
 // Exec runs the program; see rt.Executable.
-func (c *Code) Exec(ctx context.Context, r *rt.Run) (uint64, error) {
+func (c *Code) Exec(ctx context.Context, r *rt.Run) (uint64, error) { return c.enter(ctx, r, 0) }
+
+// ExecCallback runs a callback of the program; see rt.Executable.
+func (c *Code) ExecCallback(ctx context.Context, r *rt.Run, n int) (uint64, error) {
+	return c.enter(ctx, r, c.prog.Callbacks[n])
+}
+
+func (c *Code) enter(ctx context.Context, r *rt.Run, fn int) (uint64, error) {
 	if ctx != nil {
 		if err := ctx.Err(); err != nil {
 			return 0, fmt.Errorf("program %s: not started: %w", c.prog.Name, err)
 		}
 	}
-	return c.exec(ctx, r)
+	return c.exec(ctx, r, fn)
 }

@@ -78,7 +78,7 @@ func machineFor(r *rt.Run) (*machine, error) {
 	return machines[r.CPU][r.Depth()], nil
 }
 
-func (c *Code) exec(ctx context.Context, r *rt.Run) (uint64, error) {
+func (c *Code) exec(ctx context.Context, r *rt.Run, fn int) (uint64, error) {
 	m, err := machineFor(r)
 	if err != nil {
 		return 0, fmt.Errorf("program %s: %w", c.prog.Name, err)
@@ -89,7 +89,7 @@ func (c *Code) exec(ctx context.Context, r *rt.Run) (uint64, error) {
 	m.low = uint64(m.stack.Addr()) + stackBytes
 	m.last = rt.Region{}
 	r.Stack = rt.Region{Base: uint64(m.stack.Addr()), Size: stackBytes, Name: "stack"}
-	m.enter(c)
+	m.enter(c, fn)
 	m.regs[1] = uint64(r.Ctx)
 	m.loop()
 	return m.regs[0], m.err
@@ -102,10 +102,10 @@ func (m *machine) forget() {
 	m.most = 0
 }
 
-// enter starts the first function of c in the running frame.
-func (m *machine) enter(c *Code) {
+// enter starts function fn of c in the running frame.
+func (m *machine) enter(c *Code, fn int) {
 	m.code, m.insns = c, c.prog.Insns
-	m.start(0)
+	m.start(fn)
 }
 
 // start begins function fn: a frame of its stack size below what is in use.
@@ -269,7 +269,7 @@ func (m *machine) tailCall(in *ir.Insn) {
 	m.tails++
 	m.low = m.regs[10]
 	ctx := uint64(m.run.Ctx)
-	m.enter(t)
+	m.enter(t, 0)
 	m.regs[1] = ctx
 	m.last = rt.Region{}
 }

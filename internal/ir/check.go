@@ -48,6 +48,11 @@ func Check(p *Program) error {
 			}
 		}
 	}
+	for _, f := range p.Callbacks {
+		if f < 0 || f >= len(p.Funcs) || !p.IsEntry(f) {
+			return whole("callback of function %d, which is no entry", f)
+		}
+	}
 	if next != len(p.Insns) {
 		return whole("instructions behind the last function")
 	}

@@ -163,6 +163,8 @@ type Func struct {
 	InArgs     int // stack slots it receives, 0..7
 	OutArgs    int // stack slots of the call in it that needs most, 0..7
 	MayGoto    bool
+	// Entry: a function beside the first that is entered from outside of the program, with the run's context in r1, and never called by it.
+	Entry bool
 }
 
 // MapKind says how machine code can reach a map.
@@ -203,16 +205,28 @@ type Region struct {
 	Name       string
 }
 
-// Program is a lowered program. Funcs[0] is the entry.
+// Program is a lowered program. Funcs[0] is the entry of its runs.
 type Program struct {
-	Name    string
-	Insns   []Insn
-	Funcs   []Func
+	Name  string
+	Insns []Insn
+	Funcs []Func
+	// Callbacks are the entries, as indices into Funcs, of functions that run on their own (timers, work queues). The context of such a run
+	// is a CallbackContext.
+	Callbacks []int
 	Maps    []Map
 	Regions []Region
 	// Reach find regions that the program may touch as well, beside Regions: those of maps that it finds in maps.
 	Reach []Reach
 }
+
+// The context of a run that begins with a callback: its arguments, three words.
+const (
+	CallbackArgs    = 3
+	CallbackContext = 8 * CallbackArgs // bytes
+)
+
+// IsEntry reports whether function i is entered from outside of the program.
+func (p *Program) IsEntry(i int) bool { return i == 0 || p.Funcs[i].Entry }
 
 // Reach finds the region that holds n bytes at addr. It is for engines that check accesses.
 type Reach func(addr, n uint64) (Region, bool)

@@ -17,9 +17,9 @@ type Place struct {
 // Code is position-independent machine code and what is known of it.
 type Code struct {
 	Text   []byte
-	Funcs  []int   // offset of each function; Funcs[0] is the entry
+	Funcs  []int   // offset of each function
 	Places []Place // ascending by Off
-	// Depth is the most machine stack, in bytes, that one run of the entry function uses: its frames and those of the
+	// Depth is the most machine stack, in bytes, that one run uses: its frames and those of the
 	// functions it calls. It does not count machine code it calls, nor what a tail call adds.
 	Depth int
 }
@@ -61,18 +61,20 @@ func Check(p *ir.Program) error {
 	fail := func(i int, reason string) error {
 		return &ir.Error{Program: p.Name, Index: i, Insn: p.Insns[i], Reason: reason}
 	}
-	if p.Funcs[0].InArgs != 0 {
-		return fail(0, "the entry function has stack arguments")
+	for i := range p.Funcs {
+		if p.IsEntry(i) && p.Funcs[i].InArgs != 0 {
+			return fail(p.Funcs[i].Start, "the entry function has stack arguments")
+		}
 	}
 	for i := range p.Insns {
-		if in := &p.Insns[i]; in.Op == ir.Call && in.Off == 0 {
+		if in := &p.Insns[i]; in.Op == ir.Call && p.IsEntry(int(in.Off)) {
 			return fail(i, "calls the entry function")
 		}
 	}
 	return nil
 }
 
-// StackDepth returns the deepest stack over all call chains from the entry, in bytes; frames holds what one call of each
+// StackDepth returns the deepest stack over all call chains from the entries, in bytes; frames holds what one call of each
 // function takes. A recursive program has no depth: an error names the call.
 func StackDepth(p *ir.Program, frames []int) (int, error) {
 	const open = -1
@@ -100,8 +102,15 @@ func StackDepth(p *ir.Program, frames []int) (int, error) {
 		depth[f] = most + frames[f]
 		return nil
 	}
-	if err := walk(0); err != nil {
-		return 0, err
+	most := 0
+	for f := range p.Funcs {
+		if !p.IsEntry(f) {
+			continue
+		}
+		if err := walk(f); err != nil {
+			return 0, err
+		}
+		most = max(most, depth[f])
 	}
-	return depth[0] + Slack, nil
+	return most + Slack, nil
 }

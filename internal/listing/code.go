@@ -27,7 +27,7 @@ type Func struct {
 func Functions(p *ir.Program, offs []int, size int) []Func {
 	funcs := make([]Func, len(offs))
 	for i, off := range offs {
-		funcs[i] = Func{Name: p.Funcs[i].Name, Off: off, Entry: i == 0}
+		funcs[i] = Func{Name: p.Funcs[i].Name, Off: off, Entry: p.IsEntry(i)}
 	}
 	sort.SliceStable(funcs, func(i, j int) bool { return funcs[i].Off < funcs[j].Off })
 	for i := range funcs {

@@ -23,8 +23,9 @@ type Code struct {
 	addr uintptr
 	size int
 	// hosts is set if a run may call host functions, its own or those of a program it tail-calls.
-	hosts bool
-	tgt   rt.Target
+	hosts     bool
+	callbacks []int
+	tgt       rt.Target
 }
 
 var _ rt.Executable = (*Code)(nil)
@@ -49,7 +50,7 @@ func Load(progs ...*ir.Program) ([]*Code, error) {
 		if j.Depth > maxDepth {
 			return nil, fmt.Errorf("program %s: needs %d bytes of machine stack, at most %d are allowed", p.Name, j.Depth, maxDepth)
 		}
-		out[i] = &Code{name: p.Name, jit: j, size: len(j.Text), hosts: callsHost(p)}
+		out[i] = &Code{name: p.Name, jit: j, size: len(j.Text), hosts: callsHost(p), callbacks: p.Callbacks}
 	}
 	if err := place(out); err != nil {
 		return nil, err
@@ -150,6 +151,15 @@ func (c *Code) forget() bool {
 
 // Exec runs the program; see rt.Executable.
 func (c *Code) Exec(ctx context.Context, r *rt.Run) (uint64, error) {
+	return c.enterAt(ctx, r, uintptr(c.tgt.Entry))
+}
+
+// ExecCallback runs a callback of the program; see rt.Executable.
+func (c *Code) ExecCallback(ctx context.Context, r *rt.Run, n int) (uint64, error) {
+	return c.enterAt(ctx, r, c.addr+uintptr(c.jit.Funcs[c.callbacks[n]]))
+}
+
+func (c *Code) enterAt(ctx context.Context, r *rt.Run, entry uintptr) (uint64, error) {
 	b, err := blockFor(r)
 	if err != nil {
 		return 0, fmt.Errorf("program %s: %w", c.name, err)
@@ -159,7 +169,7 @@ func (c *Code) Exec(ctx context.Context, r *rt.Run) (uint64, error) {
 	if r.Stack.Base != o.stack.Base {
 		r.Stack = o.stack
 	}
-	b.code, b.ctx = uintptr(c.tgt.Entry), r.Ctx
+	b.code, b.ctx = entry, r.Ctx
 	b.poll, b.tailCnt = 0, 0
 	if ctx != nil && ctx.Done() != nil {
 		return c.cancellable(ctx, b, o)

@@ -29,6 +29,8 @@ type Executable interface {
 	// (nil: never), r.Err if a host function set it, a *Fault if the program misbehaved. It may be called by many
 	// goroutines, each with its own Run. It allocates nothing unless ctx can end.
 	Exec(ctx context.Context, r *Run) (uint64, error)
+	// ExecCallback is Exec of callback n of the program (ir.Program.Callbacks), whose arguments are at r.Ctx.
+	ExecCallback(ctx context.Context, r *Run, n int) (uint64, error)
 	// Target is what a program array holds to tail-call this program.
 	Target() *Target
 	// Close frees what the program owns. Nobody may call Exec or start a tail call to it any more; running calls

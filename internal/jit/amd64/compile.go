@@ -86,7 +86,7 @@ func Compile(p *ir.Program, opt Options) (*jit.Code, error) {
 // needsOf finds what function i asks of its frame.
 func (c *compiler) needsOf(i int) needs {
 	f := &c.p.Funcs[i]
-	n := needs{entry: i == 0, stack: f.Stack, in: f.InArgs, out: f.OutArgs, mayGoto: f.MayGoto}
+	n := needs{entry: c.p.IsEntry(i), stack: f.Stack, in: f.InArgs, out: f.OutArgs, mayGoto: f.MayGoto}
 	used := ir.RegSet(0)
 	for k := f.Start; k < f.End; k++ {
 		in := &c.p.Insns[k]
