@@ -544,7 +544,7 @@ func TestPrintkAndEnv(t *testing.T) {
 			asm.FnTracePrintk.Call(), asm.Mov.Reg(asm.R6, asm.R0), asm.FnKtimeGetNs.Call(), asm.Add.Reg(asm.R0, asm.R6), asm.Return())
 		var lines []string
 		opts := skep.Options{Engine: e, Env: skep.Env{
-			PID: 42, TGID: 7, UID: 1000, Comm: "a task with a long name", Clock: func() uint64 { return 1000 },
+			PID: 42, TGID: 7, UID: 1000, Comm: "a task with a long name", Clock: skep.NewFakeClock(1000),
 			Printk: func(l string) { lines = append(lines, l) },
 		}}
 		p, err := skep.NewProgramWithOptions(&ebpf.ProgramSpec{Type: ebpf.SocketFilter, License: "GPL", Instructions: insns}, opts)

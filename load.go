@@ -411,7 +411,7 @@ func (l *loader) writeLog(p *Program) {
 
 // lower binds what the program names to what exists and makes IR of it.
 func (l *loader) lower(p *Program) error {
-	env := lower.Env{Helper: helpers.Handle, Kfunc: helpers.KfuncHandle}
+	env := lower.Env{Helper: helpers.Handle, Kfunc: helpers.KfuncHandle, SetCallback: p.setCallback}
 	for _, m := range p.maps {
 		b := binding(m)
 		if p.res == nil {

@@ -30,9 +30,10 @@ type Program struct {
 	env     *rt.Env
 	maps    []*Map
 	handles []rt.Handle
+	setter  rt.Handle // one of handles: sets callbacks
 
 	closed atomic.Bool
-	refs   atomic.Int64 // the owner and the program arrays that hold it
+	refs   atomic.Int64 // the owner, the program arrays that hold it, the timers that call it
 }
 
 // NewProgram loads a single program, usually one whose instructions were made in Go. Maps are those that the instructions are
@@ -140,16 +141,21 @@ func (p *Program) Hold() error {
 	if err := p.loaded(); err != nil {
 		return err
 	}
-	if p.closed.Load() {
+	if p.closed.Load() || !p.holdCode() {
 		return fmt.Errorf("program %s: %w", p.name, ErrClosed)
 	}
+	return nil
+}
+
+// holdCode is Hold that also succeeds after Close as long as somebody else holds the program.
+func (p *Program) holdCode() bool {
 	for {
 		n := p.refs.Load()
 		if n <= 0 {
-			return fmt.Errorf("program %s: %w", p.name, ErrClosed)
+			return false
 		}
 		if p.refs.CompareAndSwap(n, n+1) {
-			return nil
+			return true
 		}
 	}
 }

@@ -17,6 +17,7 @@ package skep
 
 import (
 	"io"
+	"log"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/btf"
@@ -126,16 +127,22 @@ type Limits struct {
 type Env struct {
 	PID, TGID, UID, GID uint32 // of bpf_get_current_pid_tgid and bpf_get_current_uid_gid
 	Comm                string // of bpf_get_current_comm, at most 15 bytes
-	// Clock gives the nanoseconds of bpf_ktime_get_ns and its kin; nil means the host's clocks.
-	Clock func() uint64
+	// Clock is the time of bpf_ktime_get_ns and its kin, and what timers go by; nil means the host's clocks. Tests step a FakeClock.
+	Clock Clock
 	// Printk receives the lines of bpf_trace_printk, perhaps from several goroutines at once; nil discards them.
 	Printk func(line string)
+	// Errors receives the errors of callbacks of timers and work queues, which run on their own; nil means the log package's standard
+	// logger. A verified program has none unless a kfunc makes one.
+	Errors func(err error)
 }
 
 // runtime returns e as runs have it.
 func (e *Env) runtime() *rt.Env {
 	r := &rt.Env{
-		PIDTGID: uint64(e.TGID)<<32 | uint64(e.PID), UIDGID: uint64(e.GID)<<32 | uint64(e.UID), Clock: e.Clock, Printk: e.Printk,
+		PIDTGID: uint64(e.TGID)<<32 | uint64(e.PID), UIDGID: uint64(e.GID)<<32 | uint64(e.UID), Clock: e.Clock, Printk: e.Printk, Errors: e.Errors,
+	}
+	if r.Errors == nil {
+		r.Errors = func(err error) { log.Print("skep: ", err) }
 	}
 	copy(r.Comm[:len(r.Comm)-1], e.Comm)
 	return r

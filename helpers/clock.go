@@ -10,6 +10,7 @@ const (
 	clockMonotonic clockID = iota
 	clockBoot
 	clockTAI
+	clockReal
 	clockCount
 )
 

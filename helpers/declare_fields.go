@@ -14,14 +14,6 @@ func later(p proto) proto          { p.Callback = verifier.CallbackAsync; return
 func releasesSecond(p proto) proto { p.ReleaseArg = 2; return p }
 
 var _ = declare(
-	returns(verifier.RetVoid, sig(93, "spin_lock", nil, aSpinLock)),
-	returns(verifier.RetVoid, sig(94, "spin_unlock", nil, aSpinLock)),
-
-	gpl(sig(169, "timer_init", nil, aTimer, aMap, aAny)),
-	gpl(later(sig(170, "timer_set_callback", nil, aTimer, arg(verifier.ArgFunc)))),
-	gpl(sig(171, "timer_start", nil, aTimer, aAny, aAny)),
-	gpl(sig(172, "timer_cancel", nil, aTimer)),
-
 	returns(verifier.RetThisCPUOrNull, sig(153, "per_cpu_ptr", nil, aPerCPU, aAny)),
 	returns(verifier.RetThisCPU, sig(154, "this_cpu_ptr", nil, aPerCPU)),
 	acquires(releasesSecond(returns(verifier.RetKptrOrNull, sig(194, "kptr_xchg", nil, arg(verifier.ArgKptrPlace), argNull(verifier.ArgKptr))))),

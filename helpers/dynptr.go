@@ -148,22 +148,6 @@ func dynptrData(_ *rt.Run, a *[12]uint64) uint64 {
 
 // Kfuncs on dynptrs.
 
-// kfuncs are the kernel's kfuncs that are here, with how many arguments they take.
-var kfuncs = map[string]*Kfunc{
-	"bpf_dynptr_from_skb":        {Args: 3, fn: dynptrFromSkb},
-	"bpf_dynptr_from_skb_rdonly": {Args: 3, fn: dynptrFromSkbReadOnly},
-	"bpf_dynptr_from_xdp":        {Args: 3, fn: dynptrFromXDP},
-	"bpf_dynptr_slice":           {Args: 4, fn: dynptrSlice},
-	"bpf_dynptr_slice_rdwr":      {Args: 4, fn: dynptrSliceRdwr},
-	"bpf_dynptr_adjust":          {Args: 3, fn: dynptrAdjust},
-	"bpf_dynptr_is_null":         {Args: 1, fn: dynptrIsNull},
-	"bpf_dynptr_is_rdonly":       {Args: 1, fn: dynptrIsReadOnly},
-	"bpf_dynptr_size":            {Args: 1, fn: dynptrSize},
-	"bpf_dynptr_clone":           {Args: 2, fn: dynptrClone},
-	"bpf_dynptr_copy":            {Args: 5, fn: dynptrCopy},
-	"bpf_dynptr_memset":          {Args: 4, fn: dynptrMemset},
-}
-
 // fromPacket makes the dynptr in argument 3 one of the run's packet.
 func fromPacket(r *rt.Run, a *[12]uint64, k verifier.DynptrKind) errno.Errno {
 	d := dynptrAt(a[2])

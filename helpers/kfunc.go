@@ -24,3 +24,22 @@ func KfuncHandle(name string) (h rt.Handle, args int, ok bool) {
 	k.once.Do(func() { k.handle = rt.Register(k.fn) })
 	return k.handle, k.Args, true
 }
+
+// kfuncs are those that are here for every program; each file of a subject has their functions.
+var kfuncs = map[string]*Kfunc{
+	"bpf_dynptr_from_skb":        {Args: 3, fn: dynptrFromSkb},
+	"bpf_dynptr_from_skb_rdonly": {Args: 3, fn: dynptrFromSkbReadOnly},
+	"bpf_dynptr_from_xdp":        {Args: 3, fn: dynptrFromXDP},
+	"bpf_dynptr_slice":           {Args: 4, fn: dynptrSlice},
+	"bpf_dynptr_slice_rdwr":      {Args: 4, fn: dynptrSliceRdwr},
+	"bpf_dynptr_adjust":          {Args: 3, fn: dynptrAdjust},
+	"bpf_dynptr_is_null":         {Args: 1, fn: dynptrIsNull},
+	"bpf_dynptr_is_rdonly":       {Args: 1, fn: dynptrIsReadOnly},
+	"bpf_dynptr_size":            {Args: 1, fn: dynptrSize},
+	"bpf_dynptr_clone":           {Args: 2, fn: dynptrClone},
+	"bpf_dynptr_copy":            {Args: 5, fn: dynptrCopy},
+	"bpf_dynptr_memset":          {Args: 4, fn: dynptrMemset},
+
+	"bpf_wq_init":  {Args: 3, fn: wqInit},
+	"bpf_wq_start": {Args: 2, fn: wqStart},
+}

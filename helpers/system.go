@@ -35,7 +35,7 @@ var coarseTypes = types(tcTypes, xdpTypes, lwtTypes, only(ebpf.SocketFilter, ebp
 
 func clock(r *rt.Run, c clockID) uint64 {
 	if r.Env != nil && r.Env.Clock != nil {
-		return r.Env.Clock()
+		return r.Env.Clock.Now()
 	}
 	return hostClock(c)
 }

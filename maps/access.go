@@ -18,9 +18,14 @@ import (
 // The error wraps ebpf.ErrKeyNotExist if there is no such key.
 func (m *Map) Lookup(key, valueOut any) error { return m.LookupWithFlags(key, valueOut, 0) }
 
-// LookupWithFlags is Lookup with flags; the only one, ebpf.LookupLock, is refused: no map here has a bpf_spin_lock.
+// LookupWithFlags is Lookup with flags. There is one, ebpf.LookupLock: the value is copied under its bpf_spin_lock; it is unix.EINVAL where
+// values have none.
 func (m *Map) LookupWithFlags(key, valueOut any, flags ebpf.MapLookupFlags) error {
-	return m.get(key, valueOut, flags, "lookup", store.read)
+	f := store.read
+	if flags == ebpf.LookupLock {
+		f = readLocked
+	}
+	return m.get(key, valueOut, flags, "lookup", f)
 }
 
 // LookupAndDelete retrieves a value and deletes its element in one step. Hash maps only, as in the kernel.
@@ -39,7 +44,16 @@ func (m *Map) LookupAndDeleteWithFlags(key, valueOut any, flags ebpf.MapLookupFl
 	if m.typ == ebpf.HashOfMaps && m.flags&FlagWriteOnly == 0 {
 		return opError("lookup and delete", errno.ENOTSUPP) // has only the batch operation
 	}
-	return m.get(key, valueOut, flags, "lookup and delete", store.take)
+	return m.take(key, valueOut, flags)
+}
+
+// take retrieves a value and deletes its element.
+func (m *Map) take(key, valueOut any, flags ebpf.MapLookupFlags) error {
+	f := store.take
+	if flags == ebpf.LookupLock {
+		f = takeLocked
+	}
+	return m.get(key, valueOut, flags, "lookup and delete", f)
 }
 
 // get finds a value with f and hands it to valueOut.
@@ -48,8 +62,8 @@ func (m *Map) get(key, valueOut any, flags ebpf.MapLookupFlags, op string, f fun
 		return fmt.Errorf("%s: %w", op, err)
 	}
 	defer m.unhold()
-	if flags != 0 {
-		return fmt.Errorf("%s: flags %#x: no bpf_spin_lock in the value: %w", op, uint64(flags), errno.EINVAL)
+	if flags&^ebpf.LookupLock != 0 || flags != 0 && !m.special.hasLock() {
+		return fmt.Errorf("%s: flags %#x: %w", op, uint64(flags), errNoLock(flags == ebpf.LookupLock))
 	}
 	if m.flags&FlagWriteOnly != 0 {
 		return fmt.Errorf("%s: map is BPF_F_WRONLY: %w", op, errno.EPERM)
@@ -85,6 +99,14 @@ func (m *Map) get(key, valueOut any, flags ebpf.MapLookupFlags, op string, f fun
 		return nil
 	}
 	return sysenc.Unmarshal(valueOut, buf)
+}
+
+// errNoLock is the error of a flag: that of a lock which is not there, or of one that is not known.
+func errNoLock(known bool) error {
+	if known {
+		return fmt.Errorf("no bpf_spin_lock in the value: %w", errno.EINVAL)
+	}
+	return errno.EINVAL
 }
 
 // opError names the operation in front of an error number's Go error.
@@ -163,8 +185,8 @@ func (m *Map) update(key, value any, flags ebpf.MapUpdateFlags, initial bool) er
 			return fmt.Errorf("update: %w", err)
 		}
 	}
-	if flags&ebpf.UpdateLock != 0 {
-		return fmt.Errorf("update: UpdateLock: no bpf_spin_lock in the value: %w", errno.EINVAL)
+	if flags&ebpf.UpdateLock != 0 && !m.special.hasLock() {
+		return fmt.Errorf("update: UpdateLock: %w", errNoLock(true))
 	}
 	var kb, vb sysenc.Buffer
 	switch s := m.store.(type) {

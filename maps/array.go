@@ -31,10 +31,11 @@ type array struct {
 	perCPU     int // distance of one CPU's values from the next one's; 0: not per CPU
 	maxEntries uint32
 	keys       *arrayKeys
+	special    *special
 }
 
-func newArray(valueSize, maxEntries uint32, perCPU bool, limit uint64) (*array, error) {
-	a := &array{valueSize: int(valueSize), stride: round8(int(valueSize)), maxEntries: maxEntries, keys: new(arrayKeys)}
+func newArray(valueSize, maxEntries uint32, perCPU bool, sp *special, limit uint64) (*array, error) {
+	a := &array{valueSize: int(valueSize), stride: round8(int(valueSize)), maxEntries: maxEntries, keys: new(arrayKeys), special: sp}
 	size, err := mulSize(limit, uint64(a.stride), uint64(maxEntries))
 	if err != nil {
 		return nil, err
@@ -82,8 +83,8 @@ func (a *array) checkUpdate(key []byte, flags uint64) (uint32, errno.Errno) {
 		return 0, errno.E2BIG
 	case flags&updateNoExist != 0:
 		return 0, errno.EEXIST
-	case flags&updateLock != 0:
-		return 0, errno.EINVAL // the value has no bpf_spin_lock
+	case flags&updateLock != 0 && !a.special.hasLock():
+		return 0, errno.EINVAL
 	}
 	return i, 0
 }
@@ -91,20 +92,29 @@ func (a *array) checkUpdate(key []byte, flags uint64) (uint32, errno.Errno) {
 func (a *array) update(key, value []byte, flags uint64, cpu int) errno.Errno {
 	i, e := a.checkUpdate(key, flags)
 	if e == 0 {
-		copy(a.m.bytes(a.off(i, cpu), a.valueSize), value)
+		off := a.off(i, cpu)
+		a.special.put(a.m.bytes(off, a.valueSize), value, flags&updateLock != 0)
+		a.special.free(a.m.addr(off))
 	}
 	return e
 }
 
 func (a *array) delete([]byte) errno.Errno { return errno.EINVAL }
 
-func (a *array) read(key, value []byte) errno.Errno {
+func (a *array) read(key, value []byte) errno.Errno { return a.copyOut(key, value, false) }
+
+func (a *array) readLocked(key, value []byte) errno.Errno { return a.copyOut(key, value, true) }
+
+func (a *array) takeLocked(key, value []byte) errno.Errno { return a.take(key, value) }
+
+// copyOut copies an element's value, of all CPUs if there are several. locked: under its bpf_spin_lock.
+func (a *array) copyOut(key, value []byte, locked bool) errno.Errno {
 	i, ok := a.index(key)
 	if !ok {
 		return errno.ENOENT
 	}
 	if a.perCPU == 0 {
-		copy(value, a.m.bytes(a.off(i, 0), a.valueSize))
+		a.special.get(value[:a.valueSize], a.m.bytes(a.off(i, 0), a.valueSize), locked)
 		return 0
 	}
 	for c := range rt.CPUs() {

@@ -59,6 +59,10 @@ func (m *Map) batchLookup(cursor *MapBatchCursor, keysOut, valuesOut any, opts *
 		}
 	}
 	cursor.m = m
+	flags := ebpf.MapLookupFlags(0)
+	if opts != nil {
+		flags = ebpf.MapLookupFlags(opts.ElemFlags)
+	}
 	key, found := make([]byte, m.keySize), 0
 	for ; found < n; found++ {
 		if err := m.next(cursor.key(del), key); err != nil {
@@ -66,9 +70,9 @@ func (m *Map) batchLookup(cursor *MapBatchCursor, keysOut, valuesOut any, opts *
 		}
 		out := m.batchValue(values, found)
 		if del {
-			err = m.get(key, out, 0, "lookup and delete", store.take)
+			err = m.take(key, out, flags)
 		} else {
-			err = m.Lookup(key, out)
+			err = m.LookupWithFlags(key, out, flags)
 		}
 		switch {
 		case errors.Is(err, ebpf.ErrKeyNotExist):
@@ -150,7 +154,7 @@ func (m *Map) batchSlices(op batchOp, keys, values any, opts *ebpf.BatchOptions)
 	case v.Len() != k.Len()*per:
 		err = fmt.Errorf("%d keys need %d values, got %d: keys and values must have the same length", k.Len(), k.Len()*per, v.Len())
 	default:
-		err = checkBatchOptions(opts)
+		err = m.checkBatchOptions(opts)
 	}
 	if err != nil {
 		return k, v, 0, err
@@ -158,11 +162,11 @@ func (m *Map) batchSlices(op batchOp, keys, values any, opts *ebpf.BatchOptions)
 	return k, v, k.Len(), nil
 }
 
-func checkBatchOptions(opts *ebpf.BatchOptions) error {
+func (m *Map) checkBatchOptions(opts *ebpf.BatchOptions) error {
 	if opts == nil {
 		return nil
 	}
-	if opts.Flags != 0 || opts.ElemFlags&updateLock != 0 {
+	if opts.Flags != 0 || opts.ElemFlags&updateLock != 0 && !m.special.hasLock() {
 		return fmt.Errorf("flags %#x, element flags %#x: %w", opts.Flags, opts.ElemFlags, errno.EINVAL)
 	}
 	return nil
@@ -200,7 +204,7 @@ func (m *Map) BatchDelete(keys any, opts *ebpf.BatchOptions) (int, error) {
 	if k.Kind() != reflect.Slice {
 		return 0, fmt.Errorf("batch delete: keys: %T is not a slice", keys)
 	}
-	if err := errors.Join(m.hasBatch(batchDelete), checkBatchOptions(opts)); err != nil {
+	if err := errors.Join(m.hasBatch(batchDelete), m.checkBatchOptions(opts)); err != nil {
 		return 0, fmt.Errorf("batch delete: %w", err)
 	}
 	for i := range k.Len() {

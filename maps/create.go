@@ -231,10 +231,11 @@ func checkRedirectMap(s *ebpf.MapSpec) error {
 	return nil
 }
 
-// specialTypes are the structures in map values that the kernel gives a meaning (kernel/bpf/btf.c btf_parse_fields).
+// specialTypes are the structures in map values that the kernel gives a meaning (kernel/bpf/btf.c btf_parse_fields) and that have no
+// runtime here; see special.go for those that do.
 var specialTypes = map[string]bool{
-	"bpf_spin_lock": true, "bpf_res_spin_lock": true, "bpf_timer": true, "bpf_wq": true, "bpf_list_head": true,
-	"bpf_list_node": true, "bpf_rb_root": true, "bpf_rb_node": true, "bpf_refcount": true, "bpf_task_work": true,
+	"bpf_res_spin_lock": true, "bpf_list_head": true, "bpf_list_node": true, "bpf_rb_root": true, "bpf_rb_node": true,
+	"bpf_refcount": true, "bpf_task_work": true,
 }
 
 // checkSpecialFields refuses, by name, values with fields that only work with runtimes that are not here yet: a

@@ -49,6 +49,7 @@ type hash struct {
 	mask                uint32
 	seed                uint64
 
+	special *special
 	lru     bool
 	turn    atomic.Uint32 // whose pool Go's next new element comes from
 	pools   []pool        // one, or one for each CPU slot (BPF_F_NO_COMMON_LRU)
@@ -76,10 +77,11 @@ type hashKind struct {
 	zeroSeed bool
 	lru      bool
 	pools    int // 0: one
+	special  *special
 }
 
-func hashKindOf(s *ebpf.MapSpec) hashKind {
-	k := hashKind{perCPU: s.Type == ebpf.PerCPUHash || s.Type == ebpf.LRUCPUHash, zeroSeed: s.Flags&FlagZeroSeed != 0, lru: isLRU(s.Type)}
+func hashKindOf(s *ebpf.MapSpec, sp *special) hashKind {
+	k := hashKind{special: sp, perCPU: s.Type == ebpf.PerCPUHash || s.Type == ebpf.LRUCPUHash, zeroSeed: s.Flags&FlagZeroSeed != 0, lru: isLRU(s.Type)}
 	if s.Flags&FlagNoCommonLRU != 0 {
 		k.pools = rt.CPUs()
 	}
@@ -90,7 +92,7 @@ func newHash(keySize, valueSize, maxEntries uint32, kind hashKind, limit uint64)
 	h := &hash{
 		keySize: int(keySize), keyPad: round8(int(keySize)),
 		valueSize: int(valueSize), valuePad: round8(int(valueSize)),
-		lru: kind.lru,
+		lru: kind.lru, special: kind.special,
 	}
 	defer func() {
 		if err != nil {
@@ -260,13 +262,16 @@ func (h *hash) unlink(link uint32) {
 	if h.lru {
 		h.use(link).Store(useFree)
 	}
+	if h.special != nil {
+		h.special.free(h.vm.addr(h.valueOff(link, 0)))
+	}
 	h.release(link)
 }
 
 // put inserts or replaces by the rules of htab_map_update_elem and htab_lru_map_update_elem. fill writes the value of a new element;
 // inPlace, if not nil, changes an existing one instead of replacing it. cpu is the slot of the program, anyCPU for Go.
 func (h *hash) put(key []byte, flags uint64, cpu int, fill, inPlace func(link uint32)) errno.Errno {
-	if flags > updateExist { // BPF_F_LOCK as well: the value has no bpf_spin_lock
+	if flags > updateExist {
 		return errno.EINVAL
 	}
 	hv := h.hashOf(key)
@@ -312,7 +317,7 @@ func (h *hash) putLocked(p *pool, key []byte, hv uint32, flags uint64, room func
 
 func (h *hash) update(key, value []byte, flags uint64, cpu int) errno.Errno {
 	if h.perCPU == 0 {
-		return h.put(key, flags, cpu, func(l uint32) { copy(h.vm.bytes(h.valueOff(l, 0), h.valueSize), value) }, nil)
+		return h.updateOne(key, value, flags, cpu)
 	}
 	// A program writes its own CPU's value; the others of a new element are zero.
 	own := func(l uint32) { copy(h.vm.bytes(h.valueOff(l, cpu), h.valueSize), value) }
@@ -322,6 +327,17 @@ func (h *hash) update(key, value []byte, flags uint64, cpu int) errno.Errno {
 		}
 		own(l)
 	}, own)
+}
+
+// updateOne is update of a map with one value for each key. With BPF_F_LOCK an element that exists is changed in place, under its lock.
+func (h *hash) updateOne(key, value []byte, flags uint64, cpu int) errno.Errno {
+	fill := func(l uint32) { h.special.put(h.vm.bytes(h.valueOff(l, 0), h.valueSize), value, false) }
+	if flags&updateLock == 0 || !h.special.hasLock() {
+		return h.put(key, flags, cpu, fill, nil) // which refuses the flag
+	}
+	return h.put(key, flags&^updateLock, cpu, fill, func(l uint32) {
+		h.special.put(h.vm.bytes(h.valueOff(l, 0), h.valueSize), value, true)
+	})
 }
 
 func (h *hash) write(key, value []byte, flags uint64) errno.Errno {
@@ -336,10 +352,14 @@ func (h *hash) write(key, value []byte, flags uint64) errno.Errno {
 	return h.put(key, flags, anyCPU, all, all)
 }
 
-func (h *hash) delete(key []byte) errno.Errno { return h.take(key, nil) }
+func (h *hash) delete(key []byte) errno.Errno { return h.takeElem(key, nil, false) }
 
-// take deletes an element after copying its value to value, if that is not nil.
-func (h *hash) take(key, value []byte) errno.Errno {
+func (h *hash) take(key, value []byte) errno.Errno { return h.takeElem(key, value, false) }
+
+func (h *hash) takeLocked(key, value []byte) errno.Errno { return h.takeElem(key, value, true) }
+
+// takeElem deletes an element after copying its value to value, if that is not nil.
+func (h *hash) takeElem(key, value []byte, locked bool) errno.Errno {
 	hv := h.hashOf(key)
 	s := h.lock(hv & h.mask)
 	defer s.Unlock()
@@ -348,7 +368,7 @@ func (h *hash) take(key, value []byte) errno.Errno {
 		return errno.ENOENT
 	}
 	if value != nil {
-		h.copyOut(link, value)
+		h.copyOut(link, value, locked)
 	}
 	p := h.poolOf(link)
 	h.unlink(link)
@@ -356,7 +376,11 @@ func (h *hash) take(key, value []byte) errno.Errno {
 	return 0
 }
 
-func (h *hash) read(key, value []byte) errno.Errno {
+func (h *hash) read(key, value []byte) errno.Errno { return h.readElem(key, value, false) }
+
+func (h *hash) readLocked(key, value []byte) errno.Errno { return h.readElem(key, value, true) }
+
+func (h *hash) readElem(key, value []byte, locked bool) errno.Errno {
 	hv := h.hashOf(key)
 	s := h.lock(hv & h.mask)
 	defer s.Unlock()
@@ -364,14 +388,14 @@ func (h *hash) read(key, value []byte) errno.Errno {
 	if link == 0 {
 		return errno.ENOENT
 	}
-	h.copyOut(link, value)
+	h.copyOut(link, value, locked)
 	return 0
 }
 
-// copyOut copies an element's value, of all CPUs if there are several.
-func (h *hash) copyOut(link uint32, value []byte) {
+// copyOut copies an element's value, of all CPUs if there are several. locked: under its bpf_spin_lock.
+func (h *hash) copyOut(link uint32, value []byte, locked bool) {
 	if h.perCPU == 0 {
-		copy(value, h.vm.bytes(h.valueOff(link, 0), h.valueSize))
+		h.special.get(value[:h.valueSize], h.vm.bytes(h.valueOff(link, 0), h.valueSize), locked)
 		return
 	}
 	for c := range rt.CPUs() {

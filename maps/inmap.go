@@ -9,8 +9,10 @@ import (
 
 	"github.com/skep-bpf/skep/internal/errno"
 	"github.com/skep-bpf/skep/internal/offheap"
+	"github.com/skep-bpf/skep/internal/program"
 	"github.com/skep-bpf/skep/internal/rt"
 	"github.com/skep-bpf/skep/internal/sysenc"
+	"github.com/skep-bpf/skep/verifier"
 )
 
 // Maps of maps: an element is a map, for programs its handle, in memory of eight bytes that is stored at once. Only Go changes them; all
@@ -74,7 +76,10 @@ func fits(template *ebpf.MapSpec, m *Map) error {
 	case template.Type != ebpf.Array && template.Type != ebpf.XSKMap || template.Flags&FlagInnerMap != 0:
 		entries = true
 	}
-	if m.typ == template.Type && m.keySize == template.KeySize && m.valueSize == template.ValueSize && m.flags == template.Flags && entries {
+	d := program.MapOf(template, template.Name)
+	fields, err := verifier.ValueFields(&d)
+	if m.typ == template.Type && m.keySize == template.KeySize && m.valueSize == template.ValueSize && m.flags == template.Flags && entries &&
+		err == nil && m.special.same(fields) {
 		return nil
 	}
 	return fmt.Errorf("map %s is not of the kind of InnerMap (%s): %w", m, template, errno.EINVAL)
@@ -285,7 +290,7 @@ type mapHash struct {
 }
 
 func newMapHash(s *ebpf.MapSpec, limit uint64) (*mapHash, error) {
-	h, err := newHash(s.KeySize, 8, s.MaxEntries, hashKindOf(s), limit)
+	h, err := newHash(s.KeySize, 8, s.MaxEntries, hashKindOf(s, nil), limit)
 	if err != nil {
 		return nil, err
 	}

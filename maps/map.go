@@ -54,6 +54,7 @@ type Map struct {
 	closed  atomic.Bool // there are none
 	refs    atomic.Int64
 	store   store
+	special *special    // nil: values have no special fields
 	regions []rt.Region // does not change
 }
 
@@ -97,7 +98,10 @@ func NewWithOptions(spec *ebpf.MapSpec, opts Options) (*Map, error) {
 	if m.perCPU() {
 		m.fullValueSize = round8(int(s.ValueSize)) * rt.CPUs()
 	}
-	if m.store, err = newStore(s, limit); err != nil {
+	if m.special, err = specialOf(s); err != nil {
+		return nil, fmt.Errorf("map create: value: %w: %w", err, ebpf.ErrNotSupported)
+	}
+	if m.store, err = newStore(s, m.special, limit); err != nil {
 		return nil, fmt.Errorf("map create: %w", err)
 	}
 	m.regions = m.store.ranges()
@@ -121,12 +125,12 @@ func NewWithOptions(spec *ebpf.MapSpec, opts Options) (*Map, error) {
 	return m, nil
 }
 
-func newStore(s *ebpf.MapSpec, limit uint64) (store, error) {
+func newStore(s *ebpf.MapSpec, sp *special, limit uint64) (store, error) {
 	switch s.Type {
 	case ebpf.Array, ebpf.PerCPUArray:
-		return newArray(s.ValueSize, s.MaxEntries, s.Type == ebpf.PerCPUArray, limit)
+		return newArray(s.ValueSize, s.MaxEntries, s.Type == ebpf.PerCPUArray, sp, limit)
 	case ebpf.Hash, ebpf.PerCPUHash, ebpf.LRUHash, ebpf.LRUCPUHash:
-		return newHash(s.KeySize, s.ValueSize, s.MaxEntries, hashKindOf(s), limit)
+		return newHash(s.KeySize, s.ValueSize, s.MaxEntries, hashKindOf(s, sp), limit)
 	case ebpf.LPMTrie:
 		return newLPM(s.KeySize, s.ValueSize, s.MaxEntries, limit)
 	case ebpf.Queue, ebpf.Stack:
@@ -151,7 +155,7 @@ func newStore(s *ebpf.MapSpec, limit uint64) (store, error) {
 		h, err := newHash(s.KeySize, s.ValueSize, s.MaxEntries, hashKind{}, limit)
 		return devHash{h}, err
 	}
-	a, err := newArray(s.ValueSize, s.MaxEntries, false, limit)
+	a, err := newArray(s.ValueSize, s.MaxEntries, false, nil, limit)
 	if err != nil {
 		return nil, err
 	}
@@ -274,6 +278,9 @@ func (m *Map) reopen() *Map {
 	if m.users == 0 {
 		m.refs.Add(1)
 		m.closed.Store(false)
+		if m.special != nil {
+			m.special.timers.Reopen()
+		}
 	}
 	m.users++
 	return m
@@ -314,14 +321,19 @@ func (m *Map) Freeze() error {
 	return nil
 }
 
-// Close gives the map up. Its memory stays until the last program that uses it is closed. A program array is emptied.
-// Closing twice does nothing.
+// Close gives the map up. Its memory stays until the last program that uses it is closed. A program array is emptied, and timers and
+// work queues of its values are cancelled. Closing twice does nothing.
 func (m *Map) Close() error {
 	if m == nil || !m.endUse() {
 		return nil
 	}
 	if p, ok := m.store.(*progArray); ok {
 		p.clear()
+	}
+	if m.special.hasTimers() { // whose callbacks may run now
+		m.special.timers.Close()
+		giveBack(m)
+		return nil
 	}
 	return m.unhold()
 }

@@ -352,10 +352,10 @@ func TestConstants(t *testing.T) {
 }
 
 func TestSpecialFieldsAreRefusedByName(t *testing.T) {
-	lock := &btf.Struct{Name: "bpf_spin_lock", Size: 4}
+	lock := &btf.Struct{Name: "bpf_res_spin_lock", Size: 4}
 	val := &btf.Struct{Name: "v", Size: 8, Members: []btf.Member{{Name: "l", Type: &btf.Typedef{Name: "lock_t", Type: lock}}}}
 	_, err := New(&ebpf.MapSpec{Type: ebpf.Hash, KeySize: 4, ValueSize: 8, MaxEntries: 1, Value: val})
-	if !errors.Is(err, ebpf.ErrNotSupported) || err.Error() != "map create: value.l is struct bpf_spin_lock: not supported" {
+	if !errors.Is(err, ebpf.ErrNotSupported) || err.Error() != "map create: value.l is struct bpf_res_spin_lock: not supported" {
 		t.Error(err)
 	}
 }

@@ -182,10 +182,10 @@ func CopyAt(addr uint64, n int) []byte {
 }
 
 // Bytes is direct access to an array's elements, for global variables: offset off into value 0, n bytes. ok is false if
-// the map is no array or the range is outside of it. The memory is shared with running programs.
+// the map is no array, or the range is outside of it or touches a special field. The memory is shared with running programs.
 func (m *Side) Bytes(off, n uint32) (b []byte, ok bool) {
 	s, isArray := m.store.(*array)
-	if !isArray || m.typ != ebpf.Array || uint64(off)+uint64(n) > uint64(s.valueSize) {
+	if !isArray || m.typ != ebpf.Array || uint64(off)+uint64(n) > uint64(s.valueSize) || m.special.overlaps(int(off), int(n)) {
 		return nil, false
 	}
 	return s.m.bytes(int(off), int(n)), true

@@ -56,6 +56,7 @@ const (
 
 // pushAsync keeps the path through a callback that runs later, on its own (push_async_cb).
 func (e *env) pushAsync(f int, m *asyncMap, kind asyncKind, sleeps bool) error {
+	e.noteCallback(f)
 	if err := e.matchArgs(f); err != nil {
 		// the caller's registers are not the callback's arguments: only a contradiction counts
 		if r, ok := err.(*rejection); !ok || r.code == CodeInternal {

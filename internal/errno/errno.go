@@ -25,6 +25,7 @@ const (
 	EINVAL     Errno = 22
 	ENOSPC     Errno = 28
 	ERANGE     Errno = 34
+	EDEADLK    Errno = 35
 	ENODATA    Errno = 61
 	EOPNOTSUPP Errno = 95
 	ENOTSUPP   Errno = 524 // the kernel's internal number; reaches programs and loaders all the same
@@ -48,6 +49,7 @@ var table = map[Errno]info{
 	EINVAL:     {"EINVAL", "invalid argument", syscall.EINVAL},
 	ENOSPC:     {"ENOSPC", "no space left on device", syscall.ENOSPC},
 	ERANGE:     {"ERANGE", "numerical result out of range", syscall.ERANGE},
+	EDEADLK:    {"EDEADLK", "resource deadlock avoided", syscall.EDEADLK},
 	ENODATA:    {"ENODATA", "no data available", 0},
 	EOPNOTSUPP: {"EOPNOTSUPP", "operation not supported", syscall.EOPNOTSUPP},
 	ENOTSUPP:   {"ENOTSUPP", "operation is not supported", 0},

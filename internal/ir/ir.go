@@ -213,8 +213,8 @@ type Program struct {
 	// Callbacks are the entries, as indices into Funcs, of functions that run on their own (timers, work queues). The context of such a run
 	// is a CallbackContext.
 	Callbacks []int
-	Maps    []Map
-	Regions []Region
+	Maps      []Map
+	Regions   []Region
 	// Reach find regions that the program may touch as well, beside Regions: those of maps that it finds in maps.
 	Reach []Reach
 }

@@ -11,6 +11,7 @@ const (
 	helperMapLookup = 1
 	helperCPU       = 8
 	helperTailCall  = 12
+	helperTimerCall = 170
 	helperForEach   = 164
 	helperLoop      = 181
 	helperDrain     = 209
@@ -64,6 +65,10 @@ func (l *lowerer) helper(in isa.Insn) {
 		} else {
 			l.tailCallAny()
 		}
+		return
+	}
+	if in.Imm == helperTimerCall && l.res != nil && l.env.SetCallback != nil {
+		l.setCallback()
 		return
 	}
 	if in.Imm == helperLoop && l.res != nil {
@@ -156,7 +161,7 @@ func (l *lowerer) mapIn(r isa.Reg) int32 {
 }
 
 func (l *lowerer) kfunc(in isa.Insn) {
-	if k := int(in.Imm); k >= 0 && k < len(l.p.Kfuncs) && l.builtin(l.p.Kfuncs[k].Name) {
+	if k := int(in.Imm); k >= 0 && k < len(l.p.Kfuncs) && (l.builtin(l.p.Kfuncs[k].Name) || l.workqueue(k)) {
 		return
 	}
 	if in.Imm < 0 || int(in.Imm) >= len(l.env.Kfuncs) {

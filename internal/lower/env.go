@@ -18,6 +18,9 @@ type Env struct {
 	// Kfunc finds a kfunc of the kernel that every program has: its handle and how many arguments it takes. Those that lowering
 	// emits inline are not asked for.
 	Kfunc func(name string) (h rt.Handle, args int, ok bool)
+	// SetCallback gives the host function behind bpf_timer_set_callback and its kin: it takes the address of the timer and the number of
+	// the callback (ir.Program.Callbacks). nil: there are none.
+	SetCallback func() rt.Handle
 	// Kfuncs are bound to program.Program.Kfuncs by index. Unbound ones may stand where no call is reachable.
 	Kfuncs []KfuncBinding
 	// Exact keeps one result for each BPF instruction: nothing is inlined by meaning or dropped as unused, so that

@@ -53,6 +53,7 @@ func Lower(p *program.Program, res *verifier.Result, env *Env) (*ir.Program, err
 			return nil, err
 		}
 	}
+	l.asyncEntries()
 	if res != nil && res.Kernel != "" { // what a call needs is the better reason
 		return nil, fmt.Errorf("program %s: %s of the kernel: %w", p.Name, res.Kernel, ErrNoRuntime)
 	}
@@ -90,6 +91,7 @@ type lowerer struct {
 	loops  bool  // it keeps registers below that
 	fails  []int // jumps of the running function to its return with 0
 	short  bool  // a run takes so few instructions that it needs no yield points
+	async  []int // functions that run on their own, by their number as callbacks
 }
 
 const (

@@ -27,7 +27,9 @@ var _ rt.Executable = (*Code)(nil)
 func (c *Code) Exec(ctx context.Context, r *rt.Run) (uint64, error) { return 0, errUnsupported }
 
 // ExecCallback runs a callback of the program; see rt.Executable.
-func (c *Code) ExecCallback(ctx context.Context, r *rt.Run, n int) (uint64, error) { return 0, errUnsupported }
+func (c *Code) ExecCallback(ctx context.Context, r *rt.Run, n int) (uint64, error) {
+	return 0, errUnsupported
+}
 
 // Target returns what a program array holds for this program.
 func (c *Code) Target() *rt.Target { return &c.tgt }

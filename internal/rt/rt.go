@@ -24,6 +24,8 @@ type Run struct {
 	CtxLen int // bytes at Ctx that the program may touch; 0 means progtype.BlockSize
 	// Cancel ends the run and those nested in it when it is done; nil: never.
 	Cancel context.Context
+	// Async is what a callback runs for that runs on its own (*async.Field), nil in other runs.
+	Async any
 
 	mem   []Region
 	held  []Held
@@ -45,10 +47,20 @@ type Redirect struct {
 type Env struct {
 	PIDTGID, UIDGID uint64
 	Comm            [16]byte
-	// Clock gives the time of bpf_ktime_get_ns and its kin in nanoseconds; nil means the host's clocks.
-	Clock func() uint64
+	// Clock is the time of bpf_ktime_get_ns and its kin, and of timers; nil means the host's clocks.
+	Clock Clock
 	// Printk receives the lines of bpf_trace_printk; nil discards them.
 	Printk func(line string)
+	// Errors receives the errors of runs that nobody waits for: of callbacks of timers and work queues.
+	Errors func(err error)
+}
+
+// Clock is time.
+type Clock interface {
+	// Now returns nanoseconds.
+	Now() uint64
+	// At calls f, on some goroutine and never before it returns, once Now has reached at. stop takes that back.
+	At(at uint64, f func()) (stop func() bool)
 }
 
 // Packet is the packet buffer of a run. Addresses are off the Go heap. [Head, End) is the buffer, [Data, DataEnd) the

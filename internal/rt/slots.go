@@ -117,7 +117,7 @@ func (r *Run) clear() {
 	if len(r.held) != 0 {
 		r.dropHeld()
 	}
-	r.Ctx, r.CtxLen, r.Packet, r.Env, r.Err, r.Cancel = 0, 0, nil, nil, nil, nil
+	r.Ctx, r.CtxLen, r.Packet, r.Env, r.Err, r.Cancel, r.Async = 0, 0, nil, nil, nil, nil, nil
 	r.Redirect = Redirect{}
 	r.ResetMem()
 }

@@ -1,0 +1,25 @@
+package helpers
+
+import (
+	"github.com/skep-bpf/skep/internal/rt"
+	"github.com/skep-bpf/skep/maps"
+	"github.com/skep-bpf/skep/verifier"
+)
+
+// Locks in values of maps. The verifier proves that a program holds one at a time, calls nothing that waits under it, and gives it back;
+// a run that is abandoned under a lock gives it back, too.
+
+var _ = define(
+	Helper{Proto: returns(verifier.RetVoid, sig(93, "spin_lock", nil, aSpinLock)), Fn: spinLock},
+	Helper{Proto: returns(verifier.RetVoid, sig(94, "spin_unlock", nil, aSpinLock)), Fn: spinUnlock},
+)
+
+func spinLock(r *rt.Run, a *[12]uint64) uint64 {
+	maps.SpinLock(r, a[0])
+	return 0
+}
+
+func spinUnlock(r *rt.Run, a *[12]uint64) uint64 {
+	maps.SpinUnlock(r, a[0])
+	return 0
+}

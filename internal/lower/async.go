@@ -1,0 +1,90 @@
+package lower
+
+import (
+	"github.com/skep-bpf/skep/internal/ir"
+	"github.com/skep-bpf/skep/internal/isa"
+)
+
+// Callbacks that run on their own have a number, which is what the call that sets one passes on in place of an address; and an entry each,
+// which takes the callback's arguments out of its run's context.
+
+// setCallback emits bpf_timer_set_callback(r1 timer, r2 callback) or its like.
+func (l *lowerer) setCallback() {
+	start := len(l.out.Insns)
+	if f := l.fact(l.pc).Callback; f > 0 {
+		l.number(2, int(f))
+	} else {
+		l.numberOf(2)
+	}
+	l.emit(ir.Insn{Op: ir.CallHost, Imm: int64(l.env.SetCallback()), Sub: 2})
+	l.inside(start)
+}
+
+// number emits r = the number of function f.
+func (l *lowerer) number(r uint8, f int) {
+	n := 0
+	for n < len(l.async) && l.async[n] != f {
+		n++
+	}
+	if n == len(l.async) {
+		l.async = append(l.async, f)
+	}
+	l.emit(ir.Insn{Op: ir.Mov, W: 8, Dst: r, Imm: int64(n), Flag: ir.FlagImm})
+}
+
+// numberOf emits r = the number of the function whose address is in r, which is one of several.
+func (l *lowerer) numberOf(r uint8) {
+	var done []int
+	for f := range l.p.Funcs {
+		if l.funcOf[f] < 0 || !l.isCallback(f) {
+			continue
+		}
+		l.emit(ir.Insn{Op: ir.FuncAddr, Dst: 5, Off: l.funcOf[f]})
+		next := l.jumpAhead(ir.Insn{Op: ir.Jcc, Sub: ir.NE, W: 8, Dst: r, Src: 5})
+		l.number(r, f)
+		done = append(done, l.jumpAhead(ir.Insn{Op: ir.Jmp}))
+		l.land(next)
+	}
+	l.emit(ir.Insn{Op: ir.Trap}) // the proof knows all
+	for _, j := range done {
+		l.land(j)
+	}
+}
+
+// asyncEntries emits the entries.
+func (l *lowerer) asyncEntries() {
+	for _, f := range l.async {
+		fn := ir.Func{Name: l.p.Funcs[f].Name + " (entry)", Start: len(l.out.Insns), Entry: true}
+		l.pc = l.p.Funcs[f].Start
+		for r := uint8(ir.CallbackArgs); r > 0; r-- { // the context's own register last
+			l.emit(ir.Insn{Op: ir.Load, W: 8, Dst: r, Src: 1, Off: int32(8 * (r - 1))})
+		}
+		l.emit(ir.Insn{Op: ir.Call, Off: l.funcOf[f], Sub: isa.MaxRegArgs})
+		l.emit(ir.Insn{Op: ir.Exit})
+		fn.End = len(l.out.Insns)
+		l.out.Callbacks = append(l.out.Callbacks, len(l.out.Funcs))
+		l.out.Funcs = append(l.out.Funcs, fn)
+	}
+}
+
+// workqueue emits a call of the kernel's functions on work queues, and reports whether kfunc k is one.
+func (l *lowerer) workqueue(k int) bool {
+	if k < len(l.env.Kfuncs) && (l.env.Kfuncs[k].Handle != 0 || l.env.Kfuncs[k].Native != 0) || l.res == nil {
+		return false // somebody's own
+	}
+	switch name := l.p.Kfuncs[k].Name; name {
+	case "bpf_wq_set_callback_impl":
+		if l.env.SetCallback == nil {
+			return false
+		}
+		l.setCallback()
+		return true
+	case "bpf_wq_init", "bpf_wq_start":
+		h, args, ok := l.env.Kfunc(name)
+		if ok {
+			l.emit(ir.Insn{Op: ir.CallHost, Imm: int64(h), Sub: uint8(args)})
+		}
+		return ok
+	}
+	return false
+}

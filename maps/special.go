@@ -1,0 +1,228 @@
+package maps
+
+import (
+	"runtime"
+
+	"github.com/cilium/ebpf"
+
+	"github.com/skep-bpf/skep/internal/async"
+	"github.com/skep-bpf/skep/internal/errno"
+	"github.com/skep-bpf/skep/internal/program"
+	"github.com/skep-bpf/skep/internal/rt"
+	"github.com/skep-bpf/skep/verifier"
+)
+
+// Special fields of values: a lock, a timer, a work queue. A copy of a value leaves them out, in both directions, and an element that
+// goes away takes its timer along (copy_map_value, bpf_obj_free_fields). nil stands for values without any.
+type special struct {
+	fields []verifier.ValueField
+	lock   int // offset of the bpf_spin_lock, -1: none
+	timers *async.Set
+}
+
+// specialOf finds the fields of the values of a map.
+func specialOf(s *ebpf.MapSpec) (*special, error) {
+	d := program.MapOf(s, s.Name)
+	fields, err := verifier.ValueFields(&d)
+	if err != nil || len(fields) == 0 {
+		return nil, err
+	}
+	sp := &special{fields: fields, lock: -1, timers: new(async.Set)}
+	for _, f := range fields {
+		if f.Kind == verifier.SpinLockField {
+			sp.lock = f.Off
+		}
+	}
+	return sp, nil
+}
+
+// hasLock reports whether values have a lock that BPF_F_LOCK can mean.
+func (sp *special) hasLock() bool { return sp != nil && sp.lock >= 0 }
+
+// hasTimers reports whether values have a timer or a work queue.
+func (sp *special) hasTimers() bool {
+	return sp != nil && (len(sp.fields) > 1 || sp.lock < 0)
+}
+
+// put copies a value into an element, all but its fields. locked: under the element's lock.
+func (sp *special) put(elem, value []byte, locked bool) {
+	if sp == nil {
+		copy(elem, value)
+		return
+	}
+	if locked {
+		w := lockAt(elem, sp.lock)
+		takeLock(w)
+		defer w.Store(0)
+	}
+	at := 0
+	for _, f := range sp.fields {
+		copy(elem[at:f.Off], value[at:])
+		at = f.Off + f.Size
+	}
+	if at < len(elem) {
+		copy(elem[at:], value[at:])
+	}
+}
+
+// get copies a value out of an element; its fields read as zeros.
+func (sp *special) get(value, elem []byte, locked bool) {
+	if sp == nil {
+		copy(value, elem)
+		return
+	}
+	if locked {
+		w := lockAt(elem, sp.lock)
+		takeLock(w)
+		defer w.Store(0)
+	}
+	copy(value, elem)
+	for _, f := range sp.fields {
+		clear(value[f.Off : f.Off+f.Size])
+	}
+}
+
+// free frees what the fields of the value at addr hold.
+func (sp *special) free(addr uintptr) {
+	if sp == nil {
+		return
+	}
+	for _, f := range sp.fields {
+		if f.Kind != verifier.SpinLockField {
+			async.Free(addr + uintptr(f.Off))
+		}
+	}
+}
+
+// same reports whether values have the same fields (btf_record_equal).
+func (sp *special) same(fields []verifier.ValueField) bool {
+	n := 0
+	if sp != nil {
+		n = len(sp.fields)
+	}
+	if n != len(fields) {
+		return false
+	}
+	for i, f := range fields {
+		if sp.fields[i] != f {
+			return false
+		}
+	}
+	return true
+}
+
+// overlaps reports whether bytes [off, off+n) of a value are in part those of a field.
+func (sp *special) overlaps(off, n int) bool {
+	if sp == nil {
+		return false
+	}
+	for _, f := range sp.fields {
+		if off < f.Off+f.Size && f.Off < off+n {
+			return true
+		}
+	}
+	return false
+}
+
+// locking is a store whose values can have a bpf_spin_lock: read and take that copy under it.
+type locking interface {
+	readLocked(key, value []byte) errno.Errno
+	takeLocked(key, value []byte) errno.Errno
+}
+
+func readLocked(s store, key, value []byte) errno.Errno { return s.(locking).readLocked(key, value) }
+func takeLocked(s store, key, value []byte) errno.Errno { return s.(locking).takeLocked(key, value) }
+
+// keyed is a store that finds an element's key by the address of its value.
+type keyed interface {
+	keyOf(value uintptr) uintptr
+}
+
+// value of an array, key in memory of its own.
+func (a *array) keyOf(value uintptr) uintptr {
+	return a.keys.addr(uint32((value-a.m.addr(0))/uintptr(a.stride)), a.maxEntries)
+}
+
+// value of a hash, the key in front of it.
+func (h *hash) keyOf(value uintptr) uintptr { return value - uintptr(h.keyPad) }
+
+// TimerInit initialises the timer or work queue at field, an address in a value of the map (bpf_timer_init, bpf_wq_init).
+func (m *Side) TimerInit(field uint64, clock rt.Clock) errno.Errno {
+	k, ok := m.store.(keyed)
+	if !ok || !m.special.hasTimers() {
+		return errno.EINVAL
+	}
+	value, ok := m.valueAround(uintptr(field))
+	if !ok {
+		return errno.EINVAL
+	}
+	key := k.keyOf(value)
+	if key == 0 {
+		return errno.ENOMEM
+	}
+	return m.special.timers.Init(uintptr(field), [3]uint64{(*Map)(m).Handle(), uint64(key), uint64(value)}, clock)
+}
+
+// valueAround returns the value that the field at an address is in: which field it is says its distance from the value's start.
+func (m *Side) valueAround(field uintptr) (uintptr, bool) {
+	for _, f := range m.special.fields {
+		if f.Kind == verifier.SpinLockField {
+			continue
+		}
+		if value := field - uintptr(f.Off); m.store.(valued).startsValue(value) {
+			return value, true
+		}
+	}
+	return 0, false
+}
+
+// valued is a store that knows where its values begin.
+type valued interface {
+	startsValue(addr uintptr) bool
+}
+
+func (a *array) startsValue(addr uintptr) bool {
+	base := a.m.addr(0)
+	return addr >= base && (addr-base)%uintptr(a.stride) == 0 && (addr-base)/uintptr(a.stride) < uintptr(a.maxEntries)
+}
+
+func (h *hash) startsValue(addr uintptr) bool {
+	first := h.vm.addr(h.valueOff(1, 0))
+	return addr >= first && (addr-first)%uintptr(h.elemSize) == 0 && addr < h.em.addr(0)+uintptr(h.elems.Size())
+}
+
+// spins is how often a lock is tried before the processor is given to others.
+const spins = 64
+
+// takeLock takes a bpf_spin_lock: 0 is free, 1 is taken.
+func takeLock(w lockWord) {
+	for i := 1; !w.CompareAndSwap(0, 1); i++ {
+		if i%spins == 0 {
+			runtime.Gosched()
+		}
+	}
+}
+
+// SpinLock takes the bpf_spin_lock at addr for a program's run. It gives up, and the run with it, when the run must end.
+func SpinLock(r *rt.Run, addr uint64) {
+	w := lockAtAddr(addr)
+	for i := 1; !w.CompareAndSwap(0, 1); i++ {
+		if i%spins != 0 {
+			continue
+		}
+		if r.Cancel != nil && r.Cancel.Err() != nil {
+			r.Err = r.Cancel.Err()
+			return
+		}
+		runtime.Gosched()
+	}
+	r.Hold(rt.Held{Addr: addr, Drop: dropLock})
+}
+
+// SpinUnlock gives it back.
+func SpinUnlock(r *rt.Run, addr uint64) {
+	r.GiveBack(addr)
+	dropLock(addr)
+}
+
+func dropLock(addr uint64) { lockAtAddr(addr).Store(0) }
