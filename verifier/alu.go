@@ -148,9 +148,18 @@ func (e *env) mov64(dst, src *reg, bits int) {
 		if !same {
 			dst.clearID()
 		}
-		dst.SignExtend(bits / 8)
+		e.signExtend(&dst.Scalar, bits/8)
 	default:
 		e.setUnknown(dst)
+	}
+}
+
+// signExtend extends the low size bytes of s to 64 bits.
+func (e *env) signExtend(s *scalar.Scalar, size int) {
+	if e.has(extensionByHalf) {
+		s.SignExtendLow(size)
+	} else {
+		s.SignExtend(size)
 	}
 }
 

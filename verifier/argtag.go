@@ -112,6 +112,9 @@ func (e *env) matchStruct(op int, a argInfo) error {
 	if a.nullable {
 		t &^= maybeNull
 	}
+	if e.has(trustedByDefault) && (t.base() != ptrToBTF || !isTrusted(&reg{typ: t, ref: r.ref})) {
+		return e.reject(CodeType, "R%d must be referenced or trusted", op)
+	}
 	if want := argTypes[ArgStruct]; !slices.Contains(want, t) {
 		return e.reject(CodeType, "R%d type=%s expected=%s", op, r.typ, typeList(want))
 	}

@@ -184,6 +184,8 @@ func (e *env) notNull(r *reg) bool {
 		return r.typ&untrusted == 0
 	case ptrToSocket, ptrToTCPSock, ptrToMapValue, ptrToMapKey, ptrToSockCommon, constPtrToMap:
 		return true
+	case ptrToXDPSock:
+		return e.has(equalIfKnown)
 	case ptrToBTF:
 		return isTrusted(r)
 	}
@@ -267,8 +269,10 @@ func (e *env) learnNonNull(in isa.Insn, dst, src *reg, fr, ofr *frame) {
 	default:
 		return
 	}
-	// all kinds of pointers count here, and not only those that decide a comparison with zero
-	dstOK, srcOK := bounded(dst), bounded(src)
+	dstOK, srcOK := e.notNull(dst), e.notNull(src)
+	if !e.has(equalIfKnown) { // all kinds of pointers count
+		dstOK, srcOK = bounded(dst), bounded(src)
+	}
 	if dstOK && src.typ.mayBeNull() {
 		e.setNonNull(&eq.regs[in.Src])
 	}

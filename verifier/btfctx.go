@@ -59,12 +59,12 @@ func (e *env) loadCtxBTF(d *reg, off, size int) {
 func (e *env) ctxArg(off, size int, log bool) (l ctxLoad, ok bool) {
 	say := func(format string, args ...any) {
 		if log {
-			e.log.printf(format+"\n", args...)
+			e.log.printf(format, args...)
 		}
 	}
 	t := e.target
 	if off%8 != 0 {
-		say("func '%s' offset %d is not multiple of 8", t.name, off)
+		say("func '%s' offset %d is not multiple of 8\n", t.name, off)
 		return l, false
 	}
 	i := t.argAt(off)
@@ -78,11 +78,11 @@ func (e *env) ctxArg(off, size int, log bool) (l ctxLoad, ok bool) {
 		typ = t.proto.Return
 		l.limits = e.resultLimits()
 		if s := skipModifiers(typ, true); e.prog.AttachType == ebpf.AttachModifyReturn && !smallInt(s) {
-			say("ret type %s not allowed for fmod_ret", kindName(s))
+			say("ret type %s not allowed for fmod_ret\n", kindName(s))
 			return l, false
 		}
 	default:
-		say("func '%s' doesn't have %d-th argument", t.name, i+1)
+		say("func '%s' doesn't have %d-th argument\n", t.name, i+1)
 		return l, false
 	}
 	typ = skipModifiers(typ, true)
@@ -96,11 +96,11 @@ func (e *env) ctxArg(off, size int, log bool) (l ctxLoad, ok bool) {
 	}
 	p, isPtr := typ.(*btf.Pointer)
 	if !isPtr {
-		say("func '%s' arg%d '%s' has type %s. Only pointer access is allowed", t.name, i, anon(typ.TypeName()), kindName(typ))
+		say("func '%s' arg%d '%s' has type %s. Only pointer access is allowed\n", t.name, i, anon(typ.TypeName()), kindName(typ))
 		return l, false
 	}
 	if size != 8 {
-		say("func '%s' size %d must be 8", t.name, size)
+		say("func '%s' size %d must be 8\n", t.name, size)
 		return l, false
 	}
 	return e.ctxPointer(p, i, off, say)
@@ -131,7 +131,10 @@ func (e *env) ctxPointer(p *btf.Pointer, i, off int, say func(string, ...any)) (
 		return l, true
 	}
 	l.typ = ptrToBTF
-	if t.trusted {
+	switch {
+	case t.nulls.untrusted(i):
+		l.typ |= untrusted
+	case t.trusted:
 		l.typ |= trusted
 	}
 	if i+t.first < len(t.proto.Params) && strings.HasSuffix(t.proto.Params[i+t.first].Name, "__nullable") || t.nulls.mayBeNull(i) {
@@ -139,11 +142,11 @@ func (e *env) ctxPointer(p *btf.Pointer, i, off int, say func(string, ...any)) (
 	}
 	l.typ |= tagFlag(p.Target) &^ memRCU
 	if n, _, _ := composite(to); n < 0 {
-		say("func '%s' arg%d type %s is not a struct", t.name, i, kindName(to))
+		say("func '%s' arg%d type %s is not a struct\n", t.name, i, kindName(to))
 		return l, false
 	}
 	id, _ := e.kernel.TypeID(to)
-	say("func '%s' arg%d has btf_id %d type %s '%s'", t.name, i, id, kindName(to), anon(to.TypeName()))
+	say("func '%s' arg%d has btf_id %d type %s '%s'\n", t.name, i, id, kindName(to), anon(to.TypeName()))
 	if t.nulls.mayBeError(i) {
 		say("marking pointer arg%d as scalar as it may encode error", i)
 		l.typ = scalarValue

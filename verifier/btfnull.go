@@ -5,12 +5,18 @@ import "strings"
 // This file says which arguments of tracepoints are not what their types say: NULL at times, or an error number in place of a
 // pointer (raw_tp_null_args in btf.c).
 
-// nullArgs has four bits for each argument: the lowest says that it may be NULL, the next that it may be an error number.
+// nullArgs has four bits for each argument: the lowest says that it may be NULL, the next that it may be an error number, the third that
+// it is not to be trusted.
 type nullArgs uint64
 
 func (n nullArgs) mayBeNull(arg int) bool { return n>>(4*arg)&1 != 0 }
 
 func (n nullArgs) mayBeError(arg int) bool { return n>>(4*arg)&2 != 0 }
+
+func (n nullArgs) untrusted(arg int) bool { return n>>(4*arg)&4 != 0 }
+
+// laterTracepointNulls are those that are known since 6.18 only.
+var laterTracepointNulls = map[string]nullArgs{"neigh_create": 0x4000, "sched_process_wait": 0x1, "signal_deliver": 0x20, "signal_generate": 0x20}
 
 // rawTracepointNulls are those tracepoints, by name.
 var rawTracepointNulls = func() map[string]nullArgs {

@@ -139,13 +139,12 @@ func (e *env) setLoaded(d *reg, w *walked, flags regType) {
 
 // followed says how far a pointer that was read through ptr can be relied on.
 func (e *env) followed(ptr *reg, w *walked) regType {
-	const weak = trusted | memRCU
 	flags := w.flags
 	switch {
 	case ptr.typ&untrusted != 0:
 		return untrusted
-	case !isTrusted(ptr) && ptr.typ&memRCU == 0:
-		return flags &^ weak // what pointers without a mark lead to has none either
+	case !isTrusted(ptr) && ptr.typ&memRCU == 0: // what pointers without a mark lead to has none either
+		return e.unmarked(flags)
 	case w.safe == safeTrusted:
 		return flags | trusted
 	case w.safe == safeTrustedOrNull:
@@ -161,7 +160,15 @@ func (e *env) followed(ptr *reg, w *walked) regType {
 	case flags&(percpu|userMem) != 0:
 		return flags
 	}
-	return flags &^ weak
+	return e.unmarked(flags)
+}
+
+// unmarked is a pointer of which the structure does not say how far it can be relied on: helpers take it in old kernels.
+func (e *env) unmarked(flags regType) regType {
+	if e.has(untrustedWalks) {
+		return untrusted
+	}
+	return flags &^ (trusted | memRCU)
 }
 
 // inRCU reports whether what RCU protects cannot go away here: programs that may not sleep are inside of a section from start to end

@@ -111,7 +111,11 @@ func (e *env) tracepointTarget() error {
 	if named := e.kernelFunc("__bpf_trace_" + name); named != nil && len(named.Params) == len(proto.Params) {
 		proto = named
 	}
-	*e.target = target{name: name, proto: proto, first: 1, trusted: true, nulls: rawTracepointNulls[name]}
+	nulls := rawTracepointNulls[name]
+	if e.has(tracepointErrors) {
+		nulls |= laterTracepointNulls[name]
+	}
+	*e.target = target{name: name, proto: proto, first: 1, trusted: true, nulls: nulls}
 	return nil
 }
 

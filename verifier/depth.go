@@ -1,6 +1,8 @@
 package verifier
 
 import (
+	"github.com/cilium/ebpf"
+
 	"github.com/skep-bpf/skep/internal/isa"
 	"github.com/skep-bpf/skep/internal/progtype"
 )
@@ -14,7 +16,7 @@ func roundDepth(d int) int { return (d + 15) &^ 15 }
 const maxTailCallDepth = 256
 
 func (e *env) checkDepth() error {
-	private := e.has(privateStacks) && progtype.PrivateStack(e.prog.Type)
+	private := e.has(privateStacks) && progtype.PrivateStack(e.prog.Type) && !(e.has(sharedKprobeStack) && e.prog.Type == ebpf.Kprobe && e.prog.AttachType == 0)
 	for i := range e.funcs {
 		if e.funcs[i].tailCall {
 			private = false

@@ -109,7 +109,8 @@ type insnAux struct {
 	loop          loopInline
 	callback      bool // a call whose helper calls back while it runs
 	ptr           regType
-	always, never bool // ways a conditional jump went
+	object        int32 // 1 + the type of the objects that the call gets
+	always, never bool  // ways a conditional jump went
 	mapSeen       bool
 }
 

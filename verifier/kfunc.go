@@ -44,8 +44,8 @@ func (k *kfuncMeta) flag(f program.KfuncFlags) bool { return k.k.Flags&f != 0 }
 
 // trustedArgs reports whether pointers to structures must be valid for certain; what is released always must
 // (is_kfunc_trusted_args).
-func (k *kfuncMeta) trustedArgs() bool {
-	return k.flag(program.KfuncTrustedArgs | program.KfuncRelease)
+func (e *env) trustedArgs(k *kfuncMeta) bool {
+	return k.flag(program.KfuncTrustedArgs|program.KfuncRelease) || k.k.kernel && e.has(trustedByDefault) && !k.flag(program.KfuncRCU)
 }
 
 // unmodelled reports whether the call of a kernel's function does more to the state than is known here. Those that have been done are

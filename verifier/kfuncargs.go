@@ -41,7 +41,7 @@ type kfuncArg struct {
 // kfuncPointer checks a pointer argument; skip says that it was memory whose length, the next argument, was checked with it.
 func (e *env) kfuncPointer(i, op int, p *btf.FuncParam, ptr *btf.Pointer, m *kfuncMeta) (skip bool, err error) {
 	r := &e.st.fr().regs[op]
-	if m.validArgs() && (r.isNull() || r.typ.mayBeNull()) && !suffix(p, "__nullable") {
+	if e.validArgs(m) && (r.isNull() || r.typ.mayBeNull()) && !mayBeNullArg(p, i, m) {
 		return false, e.reject(CodeNull, "Possibly NULL pointer passed to trusted %s", trustedName(i))
 	}
 	if err := e.noteKfuncRef(op, m); err != nil {
@@ -75,6 +75,12 @@ func (e *env) kfuncPointer(i, op int, p *btf.FuncParam, ptr *btf.Pointer, m *kfu
 	return skip, err
 }
 
+// mayBeNullArg reports whether a parameter may be NULL by its name. bpf_dynptr_slice may be declared by the program, without names.
+func mayBeNullArg(p *btf.FuncParam, i int, m *kfuncMeta) bool {
+	slice := m.k.kernel && (m.k.Name == "bpf_dynptr_slice" || m.k.Name == "bpf_dynptr_slice_rdwr")
+	return suffix(p, "__nullable") || suffix(p, "__opt") || slice && i == 2
+}
+
 // releasesMemory refuses to give up a reference by memory: a record of a ring buffer, a slice of one and the buffer of an object have
 // references, too, and are not what the function handed out. The kernel (6.18) takes any memory where the structure is of numbers only.
 func (e *env) releasesMemory(m *kfuncMeta) error {
@@ -91,7 +97,7 @@ func (e *env) kfuncOffset(op int, m *kfuncMeta) error {
 }
 
 // validArgs reports whether pointers to structures must be valid in one way or the other.
-func (k *kfuncMeta) validArgs() bool { return k.trustedArgs() || k.flag(program.KfuncRCU) }
+func (e *env) validArgs(k *kfuncMeta) bool { return e.trustedArgs(k) || k.flag(program.KfuncRCU) }
 
 // noteKfuncRef keeps the reference that an argument stands for, and which argument gives it up.
 func (e *env) noteKfuncRef(op int, m *kfuncMeta) error {
@@ -249,7 +255,7 @@ func (e *env) kfuncTrust(op int, m *kfuncMeta) error {
 	r := &e.st.fr().regs[op]
 	flags := r.typ &^ baseMask
 	switch {
-	case !m.validArgs(), r.ref != 0:
+	case !e.validArgs(m), r.ref != 0:
 	case e.kernelStructOf(r.typ) != "" && flags&^safeFlags == 0:
 	case flags&safeFlags != 0 && flags&^safeFlags == 0:
 	case !m.flag(program.KfuncRCU):

@@ -89,7 +89,7 @@ func (e *env) notePtr(typ regType, trustMayDiffer bool) error {
 		case ptrToCtx, ptrToSocket, ptrToSockCommon, ptrToTCPSock, ptrToXDPSock, ptrToBTF, ptrToArena:
 			return true
 		}
-		return false
+		return t.base() == ptrToMem && t&untrusted != 0 && e.has(untrustedSums)
 	}
 	a := &e.aux[e.insn]
 	switch {
@@ -162,7 +162,7 @@ func (e *env) narrowLoad(d *reg, size int, sx bool) {
 		if d.Umax >= 1<<(8*size-1) && e.opt.Kernel618 == LikeUs {
 			d.clearID()
 		}
-		d.SignExtend(size)
+		e.signExtend(&d.Scalar, size)
 	default:
 		d.Truncate(size)
 	}
@@ -484,6 +484,9 @@ func (e *env) checkLoadAcquire(in isa.Insn) error {
 		return err
 	}
 	typ := src.typ
+	if e.has(atomicTypesFirst) && typ.noAtomics() {
+		return e.reject(CodePermission, "BPF_ATOMIC loads from R%d %s is not allowed", in.Src, typ)
+	}
 	if _, err := e.writeReg(in.Dst); err != nil {
 		return err
 	}

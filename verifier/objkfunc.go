@@ -134,7 +134,7 @@ func (e *env) fieldArg(i int, a fieldArg, c *fieldCall) error {
 		_, err := e.checkKfuncArg(i, c.kfuncMeta)
 		return err
 	}
-	if c.validArgs() && (r.isNull() || r.typ.mayBeNull()) {
+	if e.validArgs(c.kfuncMeta) && (r.isNull() || r.typ.mayBeNull()) {
 		return e.reject(CodeNull, "Possibly NULL pointer passed to trusted %s", trustedName(i))
 	}
 	if err := e.noteKfuncRef(op, c.kfuncMeta); err != nil {
@@ -241,7 +241,24 @@ func (e *env) ownedArg(i int, r *reg, a fieldArg, c *fieldCall) error {
 	default:
 		return e.reject(CodeType, "arg#%d expected pointer to allocated object", i)
 	}
-	return e.referenced(r)
+	if err := e.referenced(r); err != nil {
+		return err
+	}
+	return e.sameObject(r)
+}
+
+// sameObject checks that a call gets objects of one type on all paths: which fields they have is compiled in.
+func (e *env) sameObject(r *reg) error {
+	if !e.has(oneObject) {
+		return nil
+	}
+	a := &e.aux[e.insn]
+	if a.object != 0 && a.object != r.aux+1 {
+		return e.reject(CodeType, "same call cannot be used with different types\n"+
+			"use one call for each type: inline the static function that holds the call,\nor mark the callee with __attribute__((nomerge))")
+	}
+	a.object = r.aux + 1
+	return nil
 }
 
 func (e *env) referenced(r *reg) error {
@@ -261,7 +278,7 @@ func (e *env) countedArg(i int, r *reg, c *fieldCall) error {
 	}
 	c.owned = r.typ&nonOwn == 0 && r.ref != 0
 	c.target, _ = e.types[r.aux].(*btf.Struct)
-	return nil
+	return e.sameObject(r)
 }
 
 // callNumber is a call that returns a number and does nothing else that a proof would know of.

@@ -17,6 +17,9 @@ func (e *env) saneOffset(r *reg, t regType) error {
 	case r.Smin == -1<<63:
 		return e.reject(CodePointerMath, "math between %s pointer and register with unbounded min value is not allowed", t)
 	case r.Smin >= maxVarOff || r.Smin <= -maxVarOff:
+		if r.isPointer() && e.has(pointerOffsets) {
+			return e.reject(CodePointerMath, "%s pointer offset %d is not allowed", t, r.Smin)
+		}
 		return e.reject(CodePointerMath, "value %d makes %s pointer be out of bounds", r.Smin, t)
 	}
 	return nil
@@ -42,6 +45,9 @@ func (e *env) adjustPtr(in isa.Insn, ptr, off *reg) error {
 		return e.reject(CodeNull, "R%d pointer arithmetic on %s prohibited, null-check it first", in.Dst, ptr.typ)
 	}
 	if ptr.typ.base() == ptrToMem && ptr.typ&untrusted != 0 {
+		if dst != ptr && e.has(untrustedSums) {
+			*dst = *ptr
+		}
 		return nil // how far it moves does not matter
 	}
 	switch ptr.typ.base() {

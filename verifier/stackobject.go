@@ -11,7 +11,7 @@ func (e *env) objectSlots(op, n int, what string) (slots []*stackSlot, spi int, 
 		return nil, 0, e.reject(CodePointerMath, "%s has to be at a constant offset", what)
 	}
 	off := int(r.off) + int(int64(r.Var.Value))
-	if off%8 != 0 || off > 0 || max(-off/8, 1) < n {
+	if off%8 != 0 || off > 0 || off == 0 && e.has(nothingAtFrame) || max(-off/8, 1) < n {
 		return nil, 0, e.reject(CodePointerMath, "cannot pass in %s at an offset=%d", what, off)
 	}
 	spi, _ = slotIndex(off)

@@ -54,22 +54,37 @@ func ParseTarget(name string) (Target, error) {
 type feature uint8
 
 const (
-	stackArguments  feature = iota
-	orderedAtomics          // load_acquire, store_release
-	constantKeys            // a lookup in an array at a known index always finds an element (get_constant_map_key)
-	barriers                // what only speculation reaches is made safe by a barrier, not refused (error_recoverable_with_nospec)
-	untrustedMemory         // addresses in structures of the kernel can be read through, bpf_rdonly_cast to void; parameters tagged arg:untrusted
-	privateStacks           // some program types get a stack of their own (bpf_enable_priv_stack)
-	timedMayGoto            // may_goto looks at the clock: 16 bytes of stack instead of 8
-	liveTable               // the log of level 2 begins with the live registers of each instruction, and has no marks behind registers
-	negatedRanges           // the range of -r is known if that of r is
-	liveLinks               // copies of a number in registers that nobody reads any more are not linked (collect_linked_regs)
-	helperDirection         // messages say whether a helper reads the stack or writes it
+	stackArguments    feature = iota
+	untrustedWalks            // a pointer of a structure is untrusted unless the structure says more of it
+	trustedByDefault          // the kernel's functions take valid pointers only, but for those with KF_RCU (is_kfunc_trusted_args)
+	equalIfKnown              // a pointer equal to one that decides a comparison with zero is not NULL; XDP sockets decide it, the context does not
+	untrustedSums             // a number plus an address of any memory is such an address
+	atomicTypesFirst          // a load_acquire from what has no atomics is refused for that before its bounds
+	nothingAtFrame            // r10 itself is no place for an iterator or a flag
+	extensionByHalf           // a sign extension goes by the range of the low half
+	pointerOffsets            // how far a pointer moved by what is not known is said as what is known
+	tracepointErrors          // arguments of tracepoints that are not what they seem, found after 6.18
+	sharedKprobeStack         // kprobes by perf event have no stack of their own
+	oneObject                 // a call that goes by an object's fields gets objects of one type
+	perCPUPerfmon             // per_cpu_ptr, this_cpu_ptr need CAP_PERFMON
+	orderedAtomics            // load_acquire, store_release
+	constantKeys              // a lookup in an array at a known index always finds an element (get_constant_map_key)
+	barriers                  // what only speculation reaches is made safe by a barrier, not refused (error_recoverable_with_nospec)
+	untrustedMemory           // addresses in structures of the kernel can be read through, bpf_rdonly_cast to void; parameters tagged arg:untrusted
+	privateStacks             // some program types get a stack of their own (bpf_enable_priv_stack)
+	timedMayGoto              // may_goto looks at the clock: 16 bytes of stack instead of 8
+	liveTable                 // the log of level 2 begins with the live registers of each instruction, and has no marks behind registers
+	negatedRanges             // the range of -r is known if that of r is
+	liveLinks                 // copies of a number in registers that nobody reads any more are not linked (collect_linked_regs)
+	helperDirection           // messages say whether a helper reads the stack or writes it
 )
 
 // oldest is the oldest target that has each feature.
 var oldest = [...]Target{
-	stackArguments: TargetNewest, orderedAtomics: Target618, constantKeys: Target618, barriers: Target618, untrustedMemory: Target618,
+	stackArguments: TargetNewest, untrustedWalks: TargetNewest, trustedByDefault: TargetNewest,
+	equalIfKnown: TargetNewest, untrustedSums: TargetNewest, atomicTypesFirst: TargetNewest, nothingAtFrame: TargetNewest,
+	extensionByHalf: TargetNewest, tracepointErrors: TargetNewest, sharedKprobeStack: TargetNewest, perCPUPerfmon: TargetNewest, pointerOffsets: TargetNewest, oneObject: TargetNewest,
+	orderedAtomics: Target618, constantKeys: Target618, barriers: Target618, untrustedMemory: Target618,
 	negatedRanges: Target618, liveLinks: Target618, privateStacks: Target618, timedMayGoto: Target618, liveTable: Target618, helperDirection: Target618,
 }
 

@@ -204,5 +204,6 @@ func names(list ...string) map[string]bool {
 
 // lacksHelper reports whether a helper is not there for lack of a capability.
 func (e *env) lacksHelper(name string) bool {
-	return e.lacks(CapBPF) && helpersOfBPF[name] || e.lacks(CapPerfmon) && helpersOfPerfmon[name]
+	perCPU := (name == "per_cpu_ptr" || name == "this_cpu_ptr") && e.has(perCPUPerfmon)
+	return e.lacks(CapBPF) && helpersOfBPF[name] || e.lacks(CapPerfmon) && (helpersOfPerfmon[name] || perCPU)
 }

@@ -161,7 +161,8 @@ func (e *engines) inKernel(p *program.Program, fill []progen.Entry, packet []byt
 // faulty reports whether the kernel's outcome comes from its known wrong deductions, by which it took live code for dead: the
 // interpreter, which is safe whatever it is told, gives the same when it believes them.
 func (e *engines) faulty(p *program.Program, kernels Outcome, run func(rt.Executable) (Outcome, error)) bool {
-	res, err := verifier.Verify(p, verifier.Options{Helpers: helpers.Proto, Kernel: program.HostTypes, InsnLimit: randomLimit, Kernel618: verifier.LikeFaults})
+	res, err := verifier.Verify(p, verifier.Options{Helpers: helpers.Proto, Kernel: program.HostTypes, InsnLimit: randomLimit, Kernel618: verifier.LikeFaults,
+		Target: kernelTarget()})
 	if err != nil {
 		return false
 	}

@@ -252,7 +252,11 @@ func (w *scalarWalk) alu(pc int, in isa.Insn) {
 			d.SignExtend32(int(in.Off) / 8)
 		default:
 			*d = w.src(in)
-			d.SignExtend(int(in.Off) / 8)
+			if size := int(in.Off) / 8; kernel.Later() {
+				d.SignExtendLow(size)
+			} else {
+				d.SignExtend(size)
+			}
 		}
 	case isa.AluEND:
 		d.ByteSwap(int(in.Imm)/8, !is32 || in.SrcIsReg()) // the host is little-endian

@@ -46,6 +46,19 @@ func (s *Scalar) SignExtend(size int) {
 	s.S32min, s.S32max = int32(s.Smin), int32(s.Smax)
 }
 
+// SignExtendLow is SignExtend by what is known of the low half, as kernels after 6.18 do it: what needs no extension keeps its range.
+func (s *Scalar) SignExtendLow(size int) {
+	least, most := sextBounds(size)
+	lo, hi := int64(s.S32min), int64(s.S32max)
+	if s.IsConst() || lo < least || hi > most {
+		s.SignExtend(size)
+		return
+	}
+	s.Smin, s.Smax, s.Umin, s.Umax = lo, hi, 0, math.MaxUint64
+	s.Var = tnum.Range(uint64(lo), uint64(hi))
+	s.Sync()
+}
+
 // SignExtend32 extends the low size bytes (1 or 2) to 32 bits and zeroes the upper half: the 32-bit sign-extending
 // move (coerce_subreg_to_size_sx, zext_32_to_64, reg_bounds_sync).
 func (s *Scalar) SignExtend32(size int) {

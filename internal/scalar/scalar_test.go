@@ -207,6 +207,9 @@ func TestExtend(t *testing.T) {
 				check(fmt.Sprint("sext", n), func(s *Scalar) { s.SignExtend(n) }, func(x uint64) uint64 {
 					return uint64(int64(x<<(64-8*n)) >> (64 - 8*n))
 				})
+				check(fmt.Sprint("sext low", n), func(s *Scalar) { s.SignExtendLow(n) }, func(x uint64) uint64 {
+					return uint64(int64(x<<(64-8*n)) >> (64 - 8*n))
+				})
 				if n < 4 {
 					check(fmt.Sprint("sext32", n), func(s *Scalar) { s.SignExtend32(n) }, func(x uint64) uint64 {
 						return uint64(uint32(int32(uint32(x)<<(32-8*n)) >> (32 - 8*n)))
