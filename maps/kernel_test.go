@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/btf"
 	"github.com/google/go-cmp/cmp"
 )
 
@@ -108,6 +109,39 @@ func TestCreateAsKernel(t *testing.T) {
 	}
 }
 
+// locked is a map whose values have a lock, where its type can have one.
+func locked(typ ebpf.MapType, flags uint32) *ebpf.MapSpec {
+	u32 := &btf.Int{Name: "u32", Size: 4}
+	lock := &btf.Struct{Name: "bpf_spin_lock", Size: 4, Members: []btf.Member{{Name: "val", Type: u32}}}
+	return &ebpf.MapSpec{Name: "locked", Type: typ, KeySize: 4, ValueSize: 8, MaxEntries: 200, Flags: flags, Key: u32,
+		Value: &btf.Struct{Name: "v", Size: 8, Members: []btf.Member{{Name: "n", Type: u32}, {Name: "l", Type: lock, Offset: 32}}}}
+}
+
+// TestCreateFieldsAsKernel: which types of maps, with which flags, can have a lock in their values.
+func TestCreateFieldsAsKernel(t *testing.T) {
+	made := 0
+	for _, typ := range []ebpf.MapType{ebpf.Array, ebpf.PerCPUArray, ebpf.Hash, ebpf.PerCPUHash, ebpf.LRUHash, ebpf.LRUCPUHash} {
+		for _, flags := range []uint32{0, FlagNoPrealloc, FlagReadOnly, FlagReadOnlyProg, FlagWriteOnlyProg, FlagMmapable} {
+			spec := locked(typ, flags)
+			k, kerr := kernelMap(t, spec)
+			if kerr == nil {
+				k.Close()
+				made++
+			}
+			m, err := New(spec)
+			if err == nil {
+				m.Close()
+			}
+			if class(err) != class(kerr) || errors.Is(err, syscall.EACCES) != errors.Is(kerr, syscall.EACCES) {
+				t.Errorf("%v: kernel %v, here %v", spec, kerr, err)
+			}
+		}
+	}
+	if made == 0 {
+		t.Error("none was made")
+	}
+}
+
 // TestOperationsAsKernel does the same random operations on both sides and compares every result.
 func TestOperationsAsKernel(t *testing.T) {
 	for _, spec := range []*ebpf.MapSpec{
@@ -120,8 +154,9 @@ func TestOperationsAsKernel(t *testing.T) {
 		{Type: ebpf.Array, KeySize: 4, ValueSize: 8, MaxEntries: 3, Flags: FlagReadOnlyProg},
 		{Type: ebpf.DevMapHash, KeySize: 4, ValueSize: 8, MaxEntries: 3},
 		{Type: ebpf.DevMap, KeySize: 4, ValueSize: 8, MaxEntries: 9},
+		locked(ebpf.Array, 0), locked(ebpf.Hash, 0), locked(ebpf.Hash, FlagNoPrealloc),
 	} {
-		t.Run(fmt.Sprintf("%s/%d", spec.Type, spec.Flags), func(t *testing.T) {
+		t.Run(fmt.Sprintf("%s/%d/%t", spec.Type, spec.Flags, spec.Value != nil), func(t *testing.T) {
 			b := newBoth(t, spec)
 			rng := rand.New(rand.NewPCG(1, uint64(spec.Type)))
 			for i := range 5000 {
@@ -130,7 +165,7 @@ func TestOperationsAsKernel(t *testing.T) {
 				if spec.Type == ebpf.DevMapHash || spec.Type == ebpf.DevMap {
 					value = uint64(rng.IntN(2)) // 0: no interface, 1: lo
 				}
-				flags := ebpf.MapUpdateFlags(rng.IntN(6))
+				flags := ebpf.MapUpdateFlags(rng.IntN(8))
 				var va, vb uint64
 				var ea, eb error
 				op := rng.IntN(8)
@@ -140,9 +175,11 @@ func TestOperationsAsKernel(t *testing.T) {
 				case 3:
 					ea, eb = b.ours.Delete(key), b.kernel.Delete(key)
 				case 4, 5:
-					ea, eb = b.ours.Lookup(key, &va), b.kernel.Lookup(key, &vb)
+					how := ebpf.MapLookupFlags(flags &^ 3) // BPF_F_LOCK or nothing
+					ea, eb = b.ours.LookupWithFlags(key, &va, how), b.kernel.LookupWithFlags(key, &vb, how)
 				case 6:
-					ea, eb = b.ours.LookupAndDelete(key, &va), b.kernel.LookupAndDelete(key, &vb)
+					how := ebpf.MapLookupFlags(flags &^ 3)
+					ea, eb = b.ours.LookupAndDeleteWithFlags(key, &va, how), b.kernel.LookupAndDeleteWithFlags(key, &vb, how)
 				case 7:
 					if a, bb := dump(t, b.ours.Iterate()), dump(t, b.kernel.Iterate()); cmp.Diff(a, bb) != "" {
 						t.Fatalf("step %d: contents differ: %s", i, cmp.Diff(bb, a))

@@ -99,7 +99,7 @@ func NewWithOptions(spec *ebpf.MapSpec, opts Options) (*Map, error) {
 		m.fullValueSize = round8(int(s.ValueSize)) * rt.CPUs()
 	}
 	if m.special, err = specialOf(s); err != nil {
-		return nil, fmt.Errorf("map create: value: %w: %w", err, ebpf.ErrNotSupported)
+		return nil, err
 	}
 	if m.store, err = newStore(s, m.special, limit); err != nil {
 		return nil, fmt.Errorf("map create: %w", err)

@@ -1,6 +1,8 @@
 package maps
 
 import (
+	"errors"
+	"fmt"
 	"runtime"
 
 	"github.com/cilium/ebpf"
@@ -24,8 +26,15 @@ type special struct {
 func specialOf(s *ebpf.MapSpec) (*special, error) {
 	d := program.MapOf(s, s.Name)
 	fields, err := verifier.ValueFields(&d)
-	if err != nil || len(fields) == 0 {
-		return nil, err
+	switch {
+	case errors.Is(err, verifier.ErrFieldFlags):
+		return nil, refuse(errno.EACCES, "%v", err)
+	case errors.Is(err, verifier.ErrFieldMap):
+		return nil, refuse(errno.EOPNOTSUPP, "%v", err)
+	case err != nil:
+		return nil, fmt.Errorf("map create: value: %w: %w", err, ebpf.ErrNotSupported)
+	case len(fields) == 0:
+		return nil, nil
 	}
 	sp := &special{fields: fields, lock: -1, timers: new(async.Set)}
 	for _, f := range fields {
