@@ -182,7 +182,7 @@ func behaviour(t *testing.T, file string, engine skep.Engine) []string {
 		t.Error(err)
 		return nil
 	}
-	opts := skep.Options{Engine: engine, Kconfig: func(name string) (string, bool) {
+	opts := skep.Options{Engine: engine, Env: skep.Env{Clock: skep.NewFakeClock(1)}, Kconfig: func(name string) (string, bool) {
 		return "0x010203", name == "LINUX_KERNEL_VERSION"
 	}}
 	if opts.KernelBTF, err = btf.LoadSpec("testdata/core_target.o"); err != nil {

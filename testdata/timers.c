@@ -119,8 +119,14 @@ SEC("tc") int start_hash(struct __sk_buff *ctx)
 	return bpf_timer_start(&e->timer, ctx->priority, BPF_F_TIMER_ABS);
 }
 
+static int counts(void *map, u32 *key, struct elem *e)
+{
+	fired += 100;
+	return 0;
+}
+
 // One digit for each error, from the left: 1 for the one that is due.
-SEC("tc") int errors(struct __sk_buff *ctx)
+SEC("tc") __success __retval(111111111) int errors(struct __sk_buff *ctx)
 {
 	u32 key = 3;
 	struct elem *e = bpf_map_lookup_elem(&array, &key);
@@ -130,19 +136,19 @@ SEC("tc") int errors(struct __sk_buff *ctx)
 		return -1;
 	n = 10 * n + (bpf_timer_cancel(&e->timer) == -22);
 	n = 10 * n + (bpf_timer_start(&e->timer, 0, 0) == -22);
-	n = 10 * n + (bpf_timer_set_callback(&e->timer, tick) == -22);
+	n = 10 * n + (bpf_timer_set_callback(&e->timer, counts) == -22);
 	n = 10 * n + (bpf_timer_init(&e->timer, &array, 16) == -22);
 	n = 10 * n + (bpf_timer_init(&e->timer, &array, 2) == -22);
 	n = 10 * n + (bpf_timer_init(&e->timer, &array, CLOCK_MONOTONIC) == 0);
 	n = 10 * n + (bpf_timer_init(&e->timer, &array, CLOCK_MONOTONIC) == -16);
 	n = 10 * n + (bpf_timer_start(&e->timer, 0, 0) == -22);
-	bpf_timer_set_callback(&e->timer, tick);
+	bpf_timer_set_callback(&e->timer, counts);
 	n = 10 * n + (bpf_timer_start(&e->timer, 0, 4) == -22);
 	return n;
 }
 
 // Cancelled while it waits, while it does not, and without a callback from then on.
-SEC("tc") int cancel(struct __sk_buff *ctx)
+SEC("tc") __success __retval(101) int cancel(struct __sk_buff *ctx)
 {
 	u32 key = 2;
 	struct elem *e = bpf_map_lookup_elem(&array, &key);
@@ -151,7 +157,7 @@ SEC("tc") int cancel(struct __sk_buff *ctx)
 	if (!e)
 		return -1;
 	bpf_timer_init(&e->timer, &array, CLOCK_MONOTONIC);
-	bpf_timer_set_callback(&e->timer, tick);
+	bpf_timer_set_callback(&e->timer, counts);
 	bpf_timer_start(&e->timer, 1000000000, 0);
 	n = 10 * n + bpf_timer_cancel(&e->timer);
 	n = 10 * n + bpf_timer_cancel(&e->timer);
@@ -163,12 +169,6 @@ static int cancels_itself(void *map, u32 *key, struct elem *e)
 {
 	cancelled = bpf_timer_cancel(&e->timer);
 	fired++;
-	return 0;
-}
-
-static int counts(void *map, u32 *key, struct elem *e)
-{
-	fired += 100;
 	return 0;
 }
 
@@ -194,7 +194,7 @@ static int works(void *map, int *key, void *value)
 	return 0;
 }
 
-SEC("tc") int start_work(struct __sk_buff *ctx)
+SEC("tc") __success int start_work(struct __sk_buff *ctx)
 {
 	u32 key = 1;
 	struct work *w = bpf_map_lookup_elem(&queue, &key);
