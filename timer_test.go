@@ -10,6 +10,7 @@ import (
 	"github.com/cilium/ebpf"
 
 	"github.com/skep-bpf/skep"
+	"github.com/skep-bpf/skep/internal/offheap"
 	"github.com/skep-bpf/skep/internal/program"
 )
 
@@ -270,5 +271,36 @@ func TestSpinLock(t *testing.T) {
 				t.Errorf("flags %d: %v, want %v", c.flags, err, c.want)
 			}
 		}
+	})
+}
+
+// TestTimerCycles: whoever closes a collection whose timers are still to fire, and those that fire just then, gets all memory back.
+func TestTimerCycles(t *testing.T) {
+	eachEngine(t, func(t *testing.T, e skep.Engine) {
+		spec := loadSpec(t, "timers.o")
+		cycle := func() {
+			c, err := skep.NewCollectionWithOptions(spec, skep.Options{Engine: e, Programs: []string{"start"}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer c.Close()
+			for key := range uint32(4) {
+				(&timers{t: t, c: c}).run("start", key, 0, 0)
+			}
+		}
+		cycle()
+		before, _ := offheap.Stats()
+		before += 3 * skep.PossibleCPUs() // a slot that nobody used yet makes its context, packet and stack
+		for range 100 {
+			cycle()
+		}
+		after := 0
+		for range 1000 { // what waits for callbacks that run
+			if after, _ = offheap.Stats(); after <= before {
+				return
+			}
+			time.Sleep(time.Millisecond)
+		}
+		t.Errorf("%d regions of memory, %d before", after, before)
 	})
 }
