@@ -12,6 +12,7 @@ import (
 
 	"github.com/skep-bpf/skep/internal/ir"
 	"github.com/skep-bpf/skep/internal/program"
+	"github.com/skep-bpf/skep/internal/progtype"
 	"github.com/skep-bpf/skep/internal/rt"
 	"github.com/skep-bpf/skep/maps"
 	"github.com/skep-bpf/skep/verifier"
@@ -22,6 +23,7 @@ type Program struct {
 	name    string
 	id      uint32
 	prog    *program.Program
+	ctx     progtype.Context
 	res     *verifier.Result // nil if it was not verified
 	log     string
 	ir      *ir.Program

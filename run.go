@@ -24,19 +24,18 @@ type frame struct {
 	pkt       *offheap.Region
 	packet    rt.Packet
 	noIngress bool // XDP: the caller named no interface
-	ctxLen    int  // syscall programs, raw tracepoints: length of the caller's context
+	ctxLen    int  // contexts that are the caller's bytes: how many
 }
 
 // Sizes in bytes.
 const (
-	headroom   = 256      // XDP_PACKET_HEADROOM
-	frameSize  = 4096     // of an XDP buffer, its metadata included
-	tailroom   = 320      // struct skb_shared_info
-	maxPacket  = 64 << 10 // longer than the kernel's test run takes: 3,520 for XDP, 3,712 for others
-	pktRegion  = headroom + maxPacket + tailroom
-	maxContext = 64<<10 - 1 // of syscall programs
-	ctxRegion  = 64 << 10
-	ethHeader  = 14
+	headroom  = 256      // XDP_PACKET_HEADROOM
+	frameSize = 4096     // of an XDP buffer, its metadata included
+	tailroom  = 320      // struct skb_shared_info
+	maxPacket = 64 << 10 // longer than the kernel's test run takes: 3,520 for XDP, 3,712 for others
+	pktRegion = headroom + maxPacket + tailroom
+	ctxRegion = 64 << 10
+	ethHeader = 14
 )
 
 // maxNesting bounds runs within runs: each has memory of its own, and takes some of the goroutine's stack.
@@ -133,15 +132,15 @@ type finisher func(p *Program, r *rt.Run, f *frame, opts *ebpf.RunOptions, out *
 
 // setUp fills context and packet by the rules of the program's type.
 func (p *Program) setUp(r *rt.Run, f *frame, opts *ebpf.RunOptions) (finisher, error) {
-	switch t := p.prog.Type; {
-	case t == ebpf.XDP:
+	switch progtype.InputOf(p.prog.Type) {
+	case progtype.InputXDP:
 		return finishXDP, p.setUpXDP(r, f, opts)
-	case progtype.HasSkb(t) && t != ebpf.SkSKB:
+	case progtype.InputSkb:
 		return finishSKB, p.setUpSKB(r, f, opts)
-	case t == ebpf.Syscall:
-		return finishSyscall, p.setUpRaw(r, f, opts, maxContext)
-	case t == ebpf.RawTracepoint || t == ebpf.RawTracepointWritable:
-		return finishRawTP, p.setUpRaw(r, f, opts, 12*8)
+	case progtype.InputBytes:
+		return p.finishRaw(), p.setUpRaw(r, f, opts)
+	case progtype.InputFields:
+		return finishFields, p.setUpFields(r, f, opts)
 	}
 	return nil, fmt.Errorf("test runs of %s programs: %w", p.prog.Type, ebpf.ErrNotSupported)
 }

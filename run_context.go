@@ -8,6 +8,7 @@ import (
 	"github.com/cilium/ebpf"
 
 	"github.com/skep-bpf/skep/internal/errno"
+	"github.com/skep-bpf/skep/internal/progtype"
 	"github.com/skep-bpf/skep/internal/rt"
 	"github.com/skep-bpf/skep/internal/sysenc"
 	"github.com/skep-bpf/skep/verifier"
@@ -144,12 +145,15 @@ func finishXDP(_ *Program, _ *rt.Run, f *frame, opts *ebpf.RunOptions, out *[]by
 	return f.copyOut(k.Meta, opts, out)
 }
 
-// setUpRaw: the context is the caller's bytes, at most limit; there is no packet.
-func (p *Program) setUpRaw(r *rt.Run, f *frame, opts *ebpf.RunOptions, limit int) error {
-	if len(opts.Data) != 0 || len(opts.DataOut) != 0 || opts.Repeat > 1 {
-		return invalid("%s programs take no packet and no Repeat", p.prog.Type)
+// setUpRaw: the context is the caller's bytes, at most as many as contexts of the type can have; there is no packet.
+func (p *Program) setUpRaw(r *rt.Run, f *frame, opts *ebpf.RunOptions) error {
+	if err := p.noPacket(opts); err != nil {
+		return err
 	}
-	b := f.ctx.Bytes()
+	if opts.Repeat > 1 && p.prog.Type != ebpf.TracePoint {
+		return invalid("%s programs take no Repeat", p.prog.Type)
+	}
+	b, limit := f.ctx.Bytes(), p.ctx.Size()
 	n := 0
 	if opts.Context != nil {
 		in := sysenc.Backing(opts.Context)
@@ -167,12 +171,35 @@ func (p *Program) setUpRaw(r *rt.Run, f *frame, opts *ebpf.RunOptions, limit int
 	if p.res != nil && n < p.res.MaxCtx {
 		return invalid("context of %d bytes, the program reads %d", n, p.res.MaxCtx)
 	}
-	clear(b[n:max(n, 12*8)])
-	if limit > 12*8 && p.tailCalls() {
-		clear(b[n:]) // a program it goes to may look further, and sees nothing of earlier runs there
-	}
+	clear(b[n:max(n, 8*progtype.MaxTracepointArgs)])
 	f.ctxLen, r.CtxLen = n, max(n, 1)
+	if p.tailCalls() {
+		// A program it goes to may look further, and sees nothing of earlier runs there.
+		clear(b[n:limit])
+		if p.res != nil {
+			r.CtxLen = limit
+		}
+	}
 	return nil
+}
+
+// noPacket refuses a packet where the program has none.
+func (p *Program) noPacket(opts *ebpf.RunOptions) error {
+	if len(opts.Data) != 0 || len(opts.DataOut) != 0 {
+		return invalid("%s programs take no packet", p.prog.Type)
+	}
+	return nil
+}
+
+// finishRaw says what becomes of a context of bytes after the run.
+func (p *Program) finishRaw() finisher {
+	switch p.prog.Type {
+	case ebpf.Syscall:
+		return finishSyscall
+	case ebpf.TracePoint:
+		return finishTracepoint
+	}
+	return finishRawTP
 }
 
 // finishSyscall writes the context back: to Context, if that is memory and not a value, and to ContextOut.
@@ -203,4 +230,9 @@ func finishRawTP(_ *Program, _ *rt.Run, _ *frame, opts *ebpf.RunOptions, _ *[]by
 		return invalid("raw tracepoint programs give no context back")
 	}
 	return nil
+}
+
+// finishTracepoint: programs cannot write to the record.
+func finishTracepoint(_ *Program, _ *rt.Run, f *frame, opts *ebpf.RunOptions, _ *[]byte) error {
+	return storeContext(f.ctx.Bytes()[:f.ctxLen], opts)
 }

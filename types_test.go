@@ -20,15 +20,9 @@ var verifiedOnly = []struct {
 	off    int16
 	size   asm.Size
 }{
-	{ebpf.Kprobe, 0, 112, asm.DWord},
-	{ebpf.TracePoint, 0, 16, asm.Word},
-	{ebpf.PerfEvent, 0, 168, asm.DWord},
-	{ebpf.RawTracepointWritable, 0, 0, asm.DWord},
 	{ebpf.CGroupSock, 0, 4, asm.Word},
 	{ebpf.CGroupSockAddr, ebpf.AttachCGroupInet4Connect, 4, asm.Word},
 	{ebpf.CGroupSockopt, ebpf.AttachCGroupGetsockopt, 36, asm.Word},
-	{ebpf.CGroupSysctl, 0, 0, asm.Word},
-	{ebpf.CGroupDevice, 0, 4, asm.Word},
 	{ebpf.SockOps, 0, 0, asm.Word},
 	{ebpf.SkSKB, 0, 76, asm.Word},
 	{ebpf.SkMsg, 0, 0, asm.DWord},

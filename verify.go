@@ -71,6 +71,9 @@ func (o *Options) describeKfuncs(p *program.Program) error {
 	return nil
 }
 
+// arch is the machine whose registers are in contexts.
+func (o *Options) arch() string { return cmp.Or(o.Arch, runtime.GOARCH) }
+
 // kernelTypes are the types that programs know the kernel by: those given, or the host's.
 func (o *Options) kernelTypes() *btf.Spec {
 	if o.KernelBTF != nil {
@@ -84,7 +87,7 @@ func (o *Options) verify(p *program.Program) (*verifier.Result, error) {
 	vo := verifier.Options{
 		LogLevel: uint32(o.LogLevel), LogLimit: o.Limits.LogBytes, Helpers: helpers.Proto, InsnLimit: o.Limits.Insns,
 		GlobalStackArgs: o.GlobalStackArgs, JIT: o.JIT, CPUs: PossibleCPUs(),
-		Arch: cmp.Or(o.Arch, runtime.GOARCH), Kernel: o.kernelTypes, Without: o.Without, Target: o.Target,
+		Arch: o.arch(), Kernel: o.kernelTypes, Without: o.Without, Target: o.Target,
 	}
 	res, err := verifier.Verify(p, vo)
 	if err == nil {

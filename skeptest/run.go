@@ -12,6 +12,7 @@ import (
 	"github.com/skep-bpf/skep"
 	"github.com/skep-bpf/skep/internal/native"
 	"github.com/skep-bpf/skep/internal/program"
+	"github.com/skep-bpf/skep/internal/progtype"
 	"github.com/skep-bpf/skep/verifier"
 )
 
@@ -127,11 +128,10 @@ func (t *tester) runOn(spec *ebpf.CollectionSpec, name string, load skep.Options
 	}
 	p := c.Programs[name]
 	opts := ebpf.RunOptions{}
-	switch p.Type() {
-	case ebpf.Syscall:
-	case ebpf.RawTracepoint, ebpf.RawTracepointWritable:
-		opts.Context = make([]byte, 12*8)
-	default:
+	switch t := p.Type(); {
+	case t == ebpf.RawTracepoint || t == ebpf.RawTracepointWritable || t == ebpf.TracePoint:
+		opts.Context = make([]byte, progtype.Of(t, 0, "").Size())
+	case progtype.TakesPacket(t):
 		opts.Data = make([]byte, testDataLen)
 	}
 	ret, err := p.Run(&opts)

@@ -14,6 +14,7 @@ import (
 	"github.com/skep-bpf/skep"
 	"github.com/skep-bpf/skep/internal/pcap"
 	"github.com/skep-bpf/skep/internal/perfmap"
+	"github.com/skep-bpf/skep/internal/progtype"
 )
 
 var runVerb = &verb{
@@ -151,7 +152,7 @@ func readPackets(arg string, typ ebpf.ProgramType) ([][]byte, error) {
 	file, isFile := strings.CutPrefix(arg, "@")
 	switch {
 	case arg == "":
-		if typ == ebpf.Syscall || typ == ebpf.RawTracepoint || typ == ebpf.RawTracepointWritable {
+		if !progtype.TakesPacket(typ) {
 			return [][]byte{nil}, nil
 		}
 		return [][]byte{make([]byte, 64)}, nil

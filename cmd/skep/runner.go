@@ -12,6 +12,7 @@ import (
 
 	"github.com/skep-bpf/skep"
 	"github.com/skep-bpf/skep/internal/kernel"
+	"github.com/skep-bpf/skep/internal/progtype"
 )
 
 // runner is a loaded program on one engine, the kernel's among them.
@@ -80,22 +81,15 @@ func openRunner(engine string, spec *ebpf.CollectionSpec, name string, perfMap b
 // runOptions makes the options of a run, the same for every engine.
 func runOptions(t ebpf.ProgramType, pkt, ctx []byte, repeat uint32) *ebpf.RunOptions {
 	o := &ebpf.RunOptions{Data: pkt, Repeat: repeat}
-	raw := t == ebpf.Syscall || t == ebpf.RawTracepoint || t == ebpf.RawTracepointWritable
-	if !raw {
+	if progtype.TakesPacket(t) {
 		o.DataOut = make([]byte, len(pkt)+outRoom)
 	} else if repeat <= 1 {
 		o.Repeat = 0
 	}
 	if len(ctx) > 0 {
 		o.Context = ctx
-		switch t {
-		case ebpf.Syscall:
-			o.ContextOut = make([]byte, len(ctx))
-		case ebpf.XDP:
-			o.ContextOut = make([]byte, 24)
-		case ebpf.RawTracepoint, ebpf.RawTracepointWritable:
-		default:
-			o.ContextOut = make([]byte, 192)
+		if n := progtype.ContextOut(t, len(ctx)); n > 0 {
+			o.ContextOut = make([]byte, n)
 		}
 	}
 	return o

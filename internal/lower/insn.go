@@ -168,11 +168,20 @@ func (l *lowerer) load(in isa.Insn) {
 	}
 	l.reachable()
 	if l.fact(l.pc).Ptr == verifier.PtrCtx {
-		if shadow, ok := progtype.ShadowOffset(l.p.Type, int(in.Off)); ok && o.W == 4 {
-			o.Off, o.W, o.Flag = int32(shadow), 8, 0
-		}
+		l.contextField(&o)
 	}
 	l.emit(o)
+}
+
+// contextField turns a load of a field that is a pointer into one from where its value lies.
+func (l *lowerer) contextField(o *ir.Insn) {
+	off := int(o.Off)
+	if !progtype.Of(l.p.Type, l.p.AttachType, "").Access(off, int(o.W), progtype.Read).Field.Loadable() {
+		l.fail("pointer in the context at offset %d: %w", off, ErrNoRuntime)
+	}
+	if shadow, ok := progtype.ShadowOffset(l.p.Type, off); ok && o.W == 4 {
+		o.Off, o.W, o.Flag = int32(shadow), 8, 0
+	}
 }
 
 func (l *lowerer) store(in isa.Insn) {

@@ -1,13 +1,90 @@
 package progtype
 
-import "github.com/cilium/ebpf"
+import (
+	"runtime"
+
+	"github.com/cilium/ebpf"
+)
+
+// Input is what a run gives a program.
+type Input uint8
+
+// The inputs: how the context is laid out, and whether there is a packet.
+const (
+	InputNone         Input = iota // nothing lays such a context out: programs of the type are only verified
+	InputSkb                       // a struct __sk_buff and a packet
+	InputXDP                       // a struct xdp_md and a packet
+	InputFlowKeys                  // a packet, and keys to be filled behind the context
+	InputBytes                     // the caller's bytes, as many as it has
+	InputFields                    // a structure of numbers; pointers in it are NULL
+	InputSocketLookup              // struct bpf_sk_lookup, by the kernel's rules for it
+)
+
+// inputs are the types that run.
+var inputs = [...]Input{
+	ebpf.SocketFilter: InputSkb, ebpf.SchedCLS: InputSkb, ebpf.SchedACT: InputSkb, ebpf.CGroupSKB: InputSkb,
+	ebpf.XDP:     InputXDP,
+	ebpf.Syscall: InputBytes, ebpf.RawTracepoint: InputBytes, ebpf.RawTracepointWritable: InputBytes, ebpf.TracePoint: InputBytes,
+	ebpf.Kprobe: InputFields, ebpf.PerfEvent: InputFields, ebpf.CGroupDevice: InputFields, ebpf.CGroupSysctl: InputFields,
+}
+
+// InputOf returns what a run gives programs of type t.
+func InputOf(t ebpf.ProgramType) Input {
+	if uint64(t) >= uint64(len(inputs)) {
+		return InputNone
+	}
+	return inputs[t]
+}
 
 // HasRuntime reports whether programs of type t can run here: whether something lays out their contexts as compiled code
 // reads them. Programs of all other types are only verified.
-func HasRuntime(t ebpf.ProgramType) bool {
-	switch t {
-	case ebpf.SocketFilter, ebpf.SchedCLS, ebpf.SchedACT, ebpf.XDP, ebpf.CGroupSKB, ebpf.RawTracepoint, ebpf.Syscall:
+func HasRuntime(t ebpf.ProgramType) bool { return InputOf(t) != InputNone }
+
+// TakesPacket reports whether a run of a program of type t needs a packet.
+func TakesPacket(t ebpf.ProgramType) bool {
+	switch InputOf(t) {
+	case InputSkb, InputXDP, InputFlowKeys:
 		return true
 	}
 	return false
+}
+
+// ContextOut is the length of what a run of a program of type t gives back of a context of given bytes, 0 for nothing.
+func ContextOut(t ebpf.ProgramType, given int) int {
+	switch in := InputOf(t); {
+	case t == ebpf.RawTracepoint || t == ebpf.RawTracepointWritable:
+		return 0
+	case in == InputBytes:
+		return given
+	case in == InputFlowKeys:
+		return FlowKeysSize
+	}
+	return Of(t, 0, runtime.GOARCH).Size()
+}
+
+// Loadable reports whether a run has what a load of field f gives. The pointers that the verifier has programs compare
+// with NULL are NULL. Others of the kernel's objects are not here, so that code which loads them cannot be made.
+func (f Field) Loadable() bool {
+	switch f {
+	case FieldScalar, FieldPacket, FieldPacketMeta, FieldPacketEnd, FieldSockCommonOrNull, FieldSocketOrNull, FieldFlowKeys:
+		return true
+	}
+	return false
+}
+
+// PointerSet finds a field of context bytes b that is no number and not zero: a caller has no pointers to give. Fields that
+// b ends in front of are not there.
+func (c Context) PointerSet(b []byte) (off int, set bool) {
+	for i := range c.l.rows {
+		r := &c.l.rows[i]
+		if r.is == FieldScalar {
+			continue
+		}
+		for k := r.off; k < min(r.off+r.size, len(b)); k++ {
+			if b[k] != 0 {
+				return r.off, true
+			}
+		}
+	}
+	return 0, false
 }
