@@ -53,6 +53,9 @@ func newSubject(t *testing.T, typ ebpf.ProgramType, insns asm.Instructions) *sub
 	if typ == ebpf.CGroupSKB {
 		spec.AttachType = ebpf.AttachCGroupInetIngress
 	}
+	if typ == ebpf.SkLookup {
+		spec.AttachType = ebpf.AttachSkLookup
+	}
 	if typ == ebpf.Syscall {
 		spec.Flags = 1 << 4 // BPF_F_SLEEPABLE
 	}
@@ -77,7 +80,7 @@ func class(err error) string {
 	if err == nil {
 		return "ok"
 	}
-	for _, e := range []syscall.Errno{syscall.EINVAL, syscall.ENOSPC, syscall.E2BIG, syscall.EFAULT, syscall.EPERM} {
+	for _, e := range []syscall.Errno{syscall.EINVAL, syscall.ENOSPC, syscall.E2BIG, syscall.EFAULT, syscall.EPERM, syscall.ERANGE, syscall.EAFNOSUPPORT} {
 		if errors.Is(err, e) {
 			return e.Error()
 		}
@@ -167,11 +170,15 @@ func testFrames() map[string][]byte {
 // TestContextFieldsAsKernel reads every 32-bit field of the context.
 func TestContextFieldsAsKernel(t *testing.T) {
 	needKernel(t)
+	lwtFields := []int16{0, 4, 8, 12, 16, 20, 24, 28, 32, 36, 40, 44, 48, 52, 56, 60, 64, 68, 84, 164, 176}
 	fields := map[ebpf.ProgramType][]int16{
 		ebpf.SocketFilter: {0, 4, 8, 12, 16, 20, 24, 28, 32, 36, 40, 44, 48, 52, 56, 60, 64, 68, 84},
 		ebpf.SchedCLS:     {0, 4, 8, 12, 16, 20, 24, 28, 32, 36, 40, 44, 48, 52, 56, 60, 64, 68, 72, 84, 160, 164, 176},
 		ebpf.CGroupSKB:    {0, 4, 8, 12, 16, 20, 24, 28, 32, 36, 40, 44, 48, 52, 56, 60, 64, 68, 84, 88, 92, 96, 164, 176},
 		ebpf.XDP:          {12, 16},
+		ebpf.LWTIn:        lwtFields,
+		ebpf.LWTOut:       lwtFields,
+		ebpf.LWTXmit:      lwtFields,
 	}
 	for typ, offs := range fields {
 		for _, off := range offs {
@@ -199,7 +206,9 @@ func TestContextInAsKernel(t *testing.T) {
 	needKernel(t)
 	pass := asm.Instructions{asm.Mov.Imm(asm.R0, 1), asm.Return()}
 	frame := testFrames()["ipv4"]
-	for typ, size := range map[ebpf.ProgramType]int{ebpf.SchedCLS: 192, ebpf.SocketFilter: 192, ebpf.CGroupSKB: 192, ebpf.XDP: 24} {
+	for typ, size := range map[ebpf.ProgramType]int{
+		ebpf.SchedCLS: 192, ebpf.SocketFilter: 192, ebpf.CGroupSKB: 192, ebpf.XDP: 24, ebpf.LWTIn: 192, ebpf.LWTOut: 192, ebpf.LWTXmit: 192,
+	} {
 		s := newSubject(t, typ, pass)
 		base := make([]byte, size)
 		if typ == ebpf.XDP {
@@ -231,7 +240,9 @@ func TestContextInAsKernel(t *testing.T) {
 // TestPacketSizesAsKernel tries lengths around the limits.
 func TestPacketSizesAsKernel(t *testing.T) {
 	needKernel(t)
-	for _, typ := range []ebpf.ProgramType{ebpf.SchedCLS, ebpf.SocketFilter, ebpf.CGroupSKB, ebpf.XDP} {
+	for _, typ := range []ebpf.ProgramType{
+		ebpf.SchedCLS, ebpf.SocketFilter, ebpf.CGroupSKB, ebpf.XDP, ebpf.LWTIn, ebpf.LWTOut, ebpf.LWTXmit, ebpf.FlowDissector,
+	} {
 		s := newSubject(t, typ, asm.Instructions{asm.Mov.Imm(asm.R0, 1), asm.Return()})
 		for _, n := range []int{0, 1, 13, 14, 15, 34, 64, 1500, 3000} {
 			s.run(fmt.Sprintf("%s %d bytes", typ, n), make([]byte, n), nil, 0)
@@ -323,6 +334,12 @@ func TestPacketHelpersAsKernel(t *testing.T) {
 			{"skb_store_bytes csum", ebpf.SchedCLS, asm.FnSkbStoreBytes, asm.R3, map[asm.Register]int32{asm.R2: off, asm.R4: 16, asm.R5: 1}, true},
 			{"skb_store_bytes bad flags", ebpf.SchedCLS, asm.FnSkbStoreBytes, asm.R3, map[asm.Register]int32{asm.R2: off, asm.R4: 16, asm.R5: 4}, true},
 			{"skb_pull_data", ebpf.SchedCLS, asm.FnSkbPullData, 0, map[asm.Register]int32{asm.R2: off}, false},
+			{"skb_load_bytes", ebpf.LWTIn, asm.FnSkbLoadBytes, asm.R3, map[asm.Register]int32{asm.R2: off, asm.R4: 16}, false},
+			{"skb_load_bytes", ebpf.LWTXmit, asm.FnSkbLoadBytes, asm.R3, map[asm.Register]int32{asm.R2: off, asm.R4: 16}, false},
+			{"skb_store_bytes", ebpf.LWTXmit, asm.FnSkbStoreBytes, asm.R3, map[asm.Register]int32{asm.R2: off, asm.R4: 16, asm.R5: 0}, true},
+			{"skb_pull_data", ebpf.LWTOut, asm.FnSkbPullData, 0, map[asm.Register]int32{asm.R2: off}, false},
+			{"l3_csum_replace", ebpf.LWTXmit, asm.FnL3CsumReplace, 0, map[asm.Register]int32{asm.R2: off, asm.R3: 1, asm.R4: 7, asm.R5: 2}, false},
+			{"l4_csum_replace", ebpf.LWTXmit, asm.FnL4CsumReplace, 0, map[asm.Register]int32{asm.R2: off, asm.R3: 1, asm.R4: 7, asm.R5: 2}, false},
 			{"xdp_load_bytes", ebpf.XDP, asm.FnXdpLoadBytes, asm.R3, map[asm.Register]int32{asm.R2: off, asm.R4: 16}, true},
 			{"xdp_store_bytes", ebpf.XDP, asm.FnXdpStoreBytes, asm.R3, map[asm.Register]int32{asm.R2: off, asm.R4: 16}, true},
 		} {

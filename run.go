@@ -23,8 +23,9 @@ type frame struct {
 	ctx       *offheap.Region
 	pkt       *offheap.Region
 	packet    rt.Packet
-	noIngress bool // XDP: the caller named no interface
-	ctxLen    int  // contexts that are the caller's bytes: how many
+	again     func(*frame) // before each run of a Repeat; nil: nothing
+	noIngress bool         // XDP: the caller named no interface
+	ctxLen    int          // contexts that are the caller's bytes: how many
 }
 
 // Sizes in bytes.
@@ -99,6 +100,7 @@ func (p *Program) run(ctx context.Context, outer *rt.Run, opts *ebpf.RunOptions,
 		return RunResult{}, err
 	}
 	r.Env, r.Ctx, r.Cancel = p.env, f.ctx.Addr(), ctx
+	f.again = nil
 	finish, err := p.setUp(r, f, opts)
 	if err != nil {
 		return RunResult{}, err
@@ -111,6 +113,9 @@ func (p *Program) run(ctx context.Context, outer *rt.Run, opts *ebpf.RunOptions,
 	}
 	for range n {
 		r.Redirect.Set = false
+		if f.again != nil {
+			f.again(f)
+		}
 		ret, err := p.exec.Exec(ctx, r)
 		if err != nil {
 			return RunResult{}, err
@@ -141,6 +146,10 @@ func (p *Program) setUp(r *rt.Run, f *frame, opts *ebpf.RunOptions) (finisher, e
 		return p.finishRaw(), p.setUpRaw(r, f, opts)
 	case progtype.InputFields:
 		return finishFields, p.setUpFields(r, f, opts)
+	case progtype.InputFlowKeys:
+		return finishFlow, p.setUpFlow(r, f, opts)
+	case progtype.InputSocketLookup:
+		return finishSkLookup, p.setUpSkLookup(r, f, opts)
 	}
 	return nil, fmt.Errorf("test runs of %s programs: %w", p.prog.Type, ebpf.ErrNotSupported)
 }
@@ -164,7 +173,11 @@ func (f *frame) putPointers() {
 
 // copyOut gives the bytes from start to the end of the packet to the caller, as far as there is room.
 func (f *frame) copyOut(start uintptr, opts *ebpf.RunOptions, out *[]byte) error {
-	b := f.pkt.Bytes()[start-f.packet.Head : f.packet.DataEnd-f.packet.Head]
+	return deliver(f.pkt.Bytes()[start-f.packet.Head:f.packet.DataEnd-f.packet.Head], opts, out)
+}
+
+// deliver gives data to the caller, as far as there is room.
+func deliver(b []byte, opts *ebpf.RunOptions, out *[]byte) error {
 	if out != nil {
 		*out = append(make([]byte, 0, len(b)), b...)
 		return nil
@@ -174,7 +187,7 @@ func (f *frame) copyOut(start uintptr, opts *ebpf.RunOptions, out *[]byte) error
 	}
 	n := copy(opts.DataOut, b)
 	if n < len(b) {
-		return fmt.Errorf("DataOut has %d bytes, the packet %d: %w", len(opts.DataOut), len(b), errno.ENOSPC)
+		return fmt.Errorf("DataOut has %d bytes, the data that comes back %d: %w", len(opts.DataOut), len(b), errno.ENOSPC)
 	}
 	opts.DataOut = opts.DataOut[:n]
 	return nil

@@ -140,6 +140,15 @@ func (k runKind) input(rng *rand.Rand) (o *ebpf.RunOptions, seen []byte) {
 			o.ContextOut = make([]byte, len(b))
 		}
 		return o, b
+	case progtype.InputSocketLookup:
+		b := make([]byte, c.Size())
+		for i := 12; i < 64; i++ { // from protocol on, up to what cannot be set
+			b[i] = byte(rng.Uint32())
+		}
+		b[8] = 2      // family: AF_INET
+		clear(b[62:]) // the port's upper half
+		o = &ebpf.RunOptions{Context: bytes.Clone(b), ContextOut: make([]byte, len(b))}
+		return o, nil
 	}
 	return &ebpf.RunOptions{Data: bytes.Repeat([]byte{0x45}, 64), DataOut: make([]byte, 128)}, nil
 }

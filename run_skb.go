@@ -63,7 +63,7 @@ var zeroSpans = []span{
 // isL2 reports whether programs of type t see the packet from its Ethernet header on; others see it from its network header
 // on, and their output has zeros for the Ethernet header.
 func isL2(t ebpf.ProgramType) bool {
-	return t == ebpf.SchedCLS || t == ebpf.SchedACT || t == ebpf.LWTXmit
+	return t == ebpf.SchedCLS || t == ebpf.SchedACT
 }
 
 func (p *Program) setUpSKB(r *rt.Run, f *frame, opts *ebpf.RunOptions) error {

@@ -20,19 +20,10 @@ var verifiedOnly = []struct {
 	off    int16
 	size   asm.Size
 }{
-	{ebpf.CGroupSock, 0, 4, asm.Word},
-	{ebpf.CGroupSockAddr, ebpf.AttachCGroupInet4Connect, 4, asm.Word},
 	{ebpf.CGroupSockopt, ebpf.AttachCGroupGetsockopt, 36, asm.Word},
-	{ebpf.SockOps, 0, 0, asm.Word},
 	{ebpf.SkSKB, 0, 76, asm.Word},
 	{ebpf.SkMsg, 0, 0, asm.DWord},
-	{ebpf.SkLookup, ebpf.AttachSkLookup, 8, asm.Word},
 	{ebpf.SkReuseport, 0, 40, asm.DWord},
-	{ebpf.FlowDissector, 0, 144, asm.DWord},
-	{ebpf.LWTIn, 0, 76, asm.Word},
-	{ebpf.LWTOut, 0, 76, asm.Word},
-	{ebpf.LWTXmit, 0, 76, asm.Word},
-	{ebpf.LWTSeg6Local, 0, 76, asm.Word},
 }
 
 // TestVerifiedOnly: a program of a type without a runtime is proven, and not made, by whatever way one asks for it: its

@@ -13,22 +13,23 @@ type Errno int32
 
 // The numbers that helpers and maps return (asm-generic/errno-base.h, errno.h).
 const (
-	EPERM      Errno = 1
-	ENOENT     Errno = 2
-	E2BIG      Errno = 7
-	EAGAIN     Errno = 11
-	ENOMEM     Errno = 12
-	EACCES     Errno = 13
-	EFAULT     Errno = 14
-	EBUSY      Errno = 16
-	EEXIST     Errno = 17
-	EINVAL     Errno = 22
-	ENOSPC     Errno = 28
-	ERANGE     Errno = 34
-	EDEADLK    Errno = 35
-	ENODATA    Errno = 61
-	EOPNOTSUPP Errno = 95
-	ENOTSUPP   Errno = 524 // the kernel's internal number; reaches programs and loaders all the same
+	EPERM        Errno = 1
+	ENOENT       Errno = 2
+	E2BIG        Errno = 7
+	EAGAIN       Errno = 11
+	ENOMEM       Errno = 12
+	EACCES       Errno = 13
+	EFAULT       Errno = 14
+	EBUSY        Errno = 16
+	EEXIST       Errno = 17
+	EINVAL       Errno = 22
+	ENOSPC       Errno = 28
+	ERANGE       Errno = 34
+	EDEADLK      Errno = 35
+	ENODATA      Errno = 61
+	EOPNOTSUPP   Errno = 95
+	EAFNOSUPPORT Errno = 97
+	ENOTSUPP     Errno = 524 // the kernel's internal number; reaches programs and loaders all the same
 )
 
 type info struct {
@@ -37,22 +38,23 @@ type info struct {
 }
 
 var table = map[Errno]info{
-	EPERM:      {"EPERM", "operation not permitted", syscall.EPERM},
-	ENOENT:     {"ENOENT", "no such file or directory", syscall.ENOENT},
-	E2BIG:      {"E2BIG", "argument list too long", syscall.E2BIG},
-	EAGAIN:     {"EAGAIN", "resource temporarily unavailable", syscall.EAGAIN},
-	EACCES:     {"EACCES", "permission denied", syscall.EACCES},
-	ENOMEM:     {"ENOMEM", "cannot allocate memory", syscall.ENOMEM},
-	EFAULT:     {"EFAULT", "bad address", syscall.EFAULT},
-	EBUSY:      {"EBUSY", "device or resource busy", syscall.EBUSY},
-	EEXIST:     {"EEXIST", "file exists", syscall.EEXIST},
-	EINVAL:     {"EINVAL", "invalid argument", syscall.EINVAL},
-	ENOSPC:     {"ENOSPC", "no space left on device", syscall.ENOSPC},
-	ERANGE:     {"ERANGE", "numerical result out of range", syscall.ERANGE},
-	EDEADLK:    {"EDEADLK", "resource deadlock avoided", syscall.EDEADLK},
-	ENODATA:    {"ENODATA", "no data available", 0},
-	EOPNOTSUPP: {"EOPNOTSUPP", "operation not supported", syscall.EOPNOTSUPP},
-	ENOTSUPP:   {"ENOTSUPP", "operation is not supported", 0},
+	EPERM:        {"EPERM", "operation not permitted", syscall.EPERM},
+	ENOENT:       {"ENOENT", "no such file or directory", syscall.ENOENT},
+	E2BIG:        {"E2BIG", "argument list too long", syscall.E2BIG},
+	EAGAIN:       {"EAGAIN", "resource temporarily unavailable", syscall.EAGAIN},
+	EACCES:       {"EACCES", "permission denied", syscall.EACCES},
+	ENOMEM:       {"ENOMEM", "cannot allocate memory", syscall.ENOMEM},
+	EFAULT:       {"EFAULT", "bad address", syscall.EFAULT},
+	EBUSY:        {"EBUSY", "device or resource busy", syscall.EBUSY},
+	EEXIST:       {"EEXIST", "file exists", syscall.EEXIST},
+	EINVAL:       {"EINVAL", "invalid argument", syscall.EINVAL},
+	ENOSPC:       {"ENOSPC", "no space left on device", syscall.ENOSPC},
+	ERANGE:       {"ERANGE", "numerical result out of range", syscall.ERANGE},
+	EDEADLK:      {"EDEADLK", "resource deadlock avoided", syscall.EDEADLK},
+	ENODATA:      {"ENODATA", "no data available", 0},
+	EOPNOTSUPP:   {"EOPNOTSUPP", "operation not supported", syscall.EOPNOTSUPP},
+	EAFNOSUPPORT: {"EAFNOSUPPORT", "address family not supported by protocol", syscall.EAFNOSUPPORT},
+	ENOTSUPP:     {"ENOTSUPP", "operation is not supported", 0},
 }
 
 // Error returns the text that strerror gives for the number.

@@ -23,9 +23,11 @@ const (
 // inputs are the types that run.
 var inputs = [...]Input{
 	ebpf.SocketFilter: InputSkb, ebpf.SchedCLS: InputSkb, ebpf.SchedACT: InputSkb, ebpf.CGroupSKB: InputSkb,
-	ebpf.XDP:     InputXDP,
+	ebpf.LWTIn: InputSkb, ebpf.LWTOut: InputSkb, ebpf.LWTXmit: InputSkb, ebpf.LWTSeg6Local: InputSkb,
+	ebpf.XDP: InputXDP, ebpf.FlowDissector: InputFlowKeys,
 	ebpf.Syscall: InputBytes, ebpf.RawTracepoint: InputBytes, ebpf.RawTracepointWritable: InputBytes, ebpf.TracePoint: InputBytes,
 	ebpf.Kprobe: InputFields, ebpf.PerfEvent: InputFields, ebpf.CGroupDevice: InputFields, ebpf.CGroupSysctl: InputFields,
+	ebpf.CGroupSock: InputFields, ebpf.CGroupSockAddr: InputFields, ebpf.SockOps: InputFields, ebpf.SkLookup: InputSocketLookup,
 }
 
 // InputOf returns what a run gives programs of type t.

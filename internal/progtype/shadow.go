@@ -39,7 +39,7 @@ func ShadowOffset(t ebpf.ProgramType, off int) (shadow int, ok bool) {
 		}
 		return 0, false
 	}
-	if !HasSkb(t) {
+	if !HasSkb(t) && t != ebpf.FlowDissector {
 		return 0, false
 	}
 	switch off {
