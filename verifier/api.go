@@ -115,6 +115,8 @@ type Result struct {
 	// Kernel says what of the kernel the program has pointers to, "" if there is nothing: such a program cannot run
 	// anywhere but in the kernel.
 	Kernel string
+	// ExceptionCallback is the function that runs where the program throws, 0 if there is none.
+	ExceptionCallback int
 }
 
 // PtrKind says what kind of pointer a load, store or atomic goes through. An instruction has one kind on all paths.

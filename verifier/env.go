@@ -316,7 +316,8 @@ func (e *env) finishError(err error, start time.Time) error {
 }
 
 func (e *env) finish(start time.Time) *Result {
-	res := &Result{Stats: e.stats(start, true), Insns: e.facts, MaxCtx: e.maxCtx, MaxPacket: e.maxPkt, Kernel: e.kernelUsed}
+	res := &Result{Stats: e.stats(start, true), Insns: e.facts, MaxCtx: e.maxCtx, MaxPacket: e.maxPkt, Kernel: e.kernelUsed,
+		ExceptionCallback: e.exceptionCallback}
 	for i := range e.facts {
 		a := &e.aux[i]
 		e.facts[i].Ptr = a.ptr.ptrKind()

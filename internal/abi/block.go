@@ -12,6 +12,7 @@ const (
 	BlockPoll     = 40  // 32 bits; not 0: leave to Go at the next yield point
 	BlockCPU      = 44  // 32 bits: slot number of the execution context
 	BlockTailCnt  = 48  // 32 bits: tail calls made by this run
+	BlockThrown   = 52  // 32 bits: not 0 from where the run throws to where its main function takes it
 	BlockCallHost = 56  // address of the stub that calls a host function whose arguments are all in registers
 	BlockCallMany = 64  // the same for up to 12 arguments
 	BlockYield    = 72  // address of the stub that leaves to Go and keeps every register

@@ -41,6 +41,7 @@ type machine struct {
 	in      [7]uint64 // incoming ones
 	loops   int64     // may_goto budget left
 	tails   int
+	thrown  bool
 	rounds  int
 	budget  int64
 	bounded bool
@@ -84,7 +85,7 @@ func (c *Code) exec(ctx context.Context, r *rt.Run, fn int) (uint64, error) {
 		return 0, fmt.Errorf("program %s: %w", c.prog.Name, err)
 	}
 	defer m.forget()
-	m.run, m.ctx, m.depth, m.tails, m.err = r, ctx, 0, 0, nil
+	m.run, m.ctx, m.depth, m.tails, m.thrown, m.err = r, ctx, 0, 0, false, nil
 	m.budget, m.bounded = c.opt.Budget, c.opt.Budget > 0
 	m.low = uint64(m.stack.Addr()) + stackBytes
 	m.last = rt.Region{}

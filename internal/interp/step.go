@@ -80,6 +80,11 @@ func (m *machine) step(in *ir.Insn) {
 			return
 		}
 		m.loops--
+	case ir.IfThrown:
+		if m.thrown {
+			m.pc = int(in.Off)
+			return
+		}
 	case ir.Call:
 		m.call(int(in.Off))
 		return
@@ -337,6 +342,8 @@ func (m *machine) special(in *ir.Insn) {
 	switch in.Op {
 	case ir.Yield:
 		m.yield()
+	case ir.SetThrown:
+		m.thrown = in.Imm != 0
 	case ir.CallHost:
 		m.host(in)
 	case ir.CallNative:

@@ -135,7 +135,7 @@ func (in *Insn) IsFetch() bool { return in.Op >= AtomicAdd && in.Op <= AtomicXor
 // checkSpecial checks targets, indices and argument numbers.
 func checkSpecial(p *Program, f *Func, in *Insn) string {
 	switch in.Op {
-	case Jmp, Jcc, MayGoto:
+	case Jmp, Jcc, MayGoto, IfThrown:
 		if int(in.Off) < f.Start || int(in.Off) >= f.End {
 			return "jumps out of its function"
 		}
@@ -144,6 +144,10 @@ func checkSpecial(p *Program, f *Func, in *Insn) string {
 		}
 		if in.Op == MayGoto && !f.MayGoto {
 			return "may_goto in a function without its counter"
+		}
+	case SetThrown:
+		if in.Imm != 0 && in.Imm != 1 {
+			return "neither thrown nor not"
 		}
 	case Sext, Zext:
 		if in.Sub != 1 && in.Sub != 2 && in.Sub != 4 || in.Op == Sext && in.Sub >= in.W {

@@ -106,6 +106,10 @@ const (
 	MayGoto
 	// Leave to the host if it asks: stands where a loop comes round.
 	Yield
+	// The run has thrown if Imm is 1, has not if it is 0.
+	SetThrown
+	// If the run has thrown go to Off.
+	IfThrown
 
 	// r0 = function Off(r1..r5 and the outgoing slots).
 	Call
@@ -242,7 +246,7 @@ const (
 func (op Op) IsCall() bool { return op == Call || op == CallHost || op == CallNative }
 
 // HasTarget reports whether Off is an index into Program.Insns.
-func (op Op) HasTarget() bool { return op == Jmp || op == Jcc || op == MayGoto }
+func (op Op) HasTarget() bool { return op == Jmp || op == Jcc || op == MayGoto || op == IfThrown }
 
 // IsALU reports whether op computes Dst from Dst and B.
 func (op Op) IsALU() bool { return op >= Add && op <= Arsh }
@@ -253,7 +257,8 @@ func (op Op) IsAtomic() bool { return op >= AtomicAdd && op <= AtomicCmpXchg }
 var opNames = [NumOps]string{
 	"invalid", "mov", "add", "sub", "mul", "div", "mod", "sdiv", "smod", "or", "and", "xor", "lsh", "rsh", "arsh", "neg",
 	"sext", "zext", "bswap", "funcaddr", "load", "store", "atomic_add", "atomic_or", "atomic_and", "atomic_xor",
-	"atomic_xchg", "atomic_cmpxchg", "load_acquire", "store_release", "jmp", "j", "may_goto", "yield", "call",
+	"atomic_xchg", "atomic_cmpxchg", "load_acquire", "store_release", "jmp", "j", "may_goto", "yield", "set_thrown",
+	"if_thrown", "call",
 	"call_host", "call_native", "arg_load", "arg_store", "arg_ext", "array_lookup", "cpu", "tail_call", "exit", "trap",
 }
 

@@ -22,6 +22,9 @@ func (l *lowerer) setCallback() {
 
 // number emits r = the number of function f.
 func (l *lowerer) number(r uint8, f int) {
+	if l.throws[f] { // a proof says no, and nothing would catch it
+		l.fail("function %s runs on its own, and can throw", l.p.Funcs[f].Name)
+	}
 	n := 0
 	for n < len(l.async) && l.async[n] != f {
 		n++
@@ -69,7 +72,7 @@ func (l *lowerer) asyncEntries() {
 
 // workqueue emits a call of the kernel's functions on work queues, and reports whether kfunc k is one.
 func (l *lowerer) workqueue(k int) bool {
-	if k < len(l.env.Kfuncs) && (l.env.Kfuncs[k].Handle != 0 || l.env.Kfuncs[k].Native != 0) || l.res == nil {
+	if l.bound(k) || l.res == nil {
 		return false // somebody's own
 	}
 	switch name := l.p.Kfuncs[k].Name; name {
@@ -87,4 +90,9 @@ func (l *lowerer) workqueue(k int) bool {
 		return ok
 	}
 	return false
+}
+
+// bound reports whether kfunc k is bound to a function.
+func (l *lowerer) bound(k int) bool {
+	return k < len(l.env.Kfuncs) && (l.env.Kfuncs[k].Handle != 0 || l.env.Kfuncs[k].Native != 0)
 }

@@ -28,7 +28,7 @@ func (l *lowerer) call(in isa.Insn) {
 			l.fail("call to %d, which is no function", t)
 			return
 		}
-		l.emit(ir.Insn{Op: ir.Call, Off: l.funcOf[f], Sub: isa.MaxRegArgs + l.in[f]})
+		l.callFunc(f)
 	case in.IsKfuncCall():
 		l.kfunc(in)
 	case in.IsHelperCall():
@@ -161,6 +161,10 @@ func (l *lowerer) mapIn(r isa.Reg) int32 {
 }
 
 func (l *lowerer) kfunc(in isa.Insn) {
+	if l.isThrow(int(in.Imm)) {
+		l.throw()
+		return
+	}
 	if k := int(in.Imm); k >= 0 && k < len(l.p.Kfuncs) && (l.builtin(l.p.Kfuncs[k].Name) || l.workqueue(k)) {
 		return
 	}

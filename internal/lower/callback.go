@@ -197,6 +197,7 @@ func (l *lowerer) callFunc(f int) {
 		return
 	}
 	l.emit(ir.Insn{Op: ir.Call, Off: l.funcOf[f], Sub: isa.MaxRegArgs + l.in[f]})
+	l.passOn(f)
 }
 
 // isCallback reports whether some call may get function f as its callback.

@@ -46,6 +46,9 @@ func Lower(p *program.Program, res *verifier.Result, env *Env) (*ir.Program, err
 	}
 	l.short = !env.Exact && short(p, res, env)
 	l.markLive()
+	if err := l.findThrowers(); err != nil {
+		return nil, err
+	}
 	l.at = make([]int32, len(p.Insns)+1)
 	l.markTargets()
 	for i := range p.Funcs {
@@ -87,11 +90,14 @@ type lowerer struct {
 	outs   []uint8 // per function: outgoing stack slots
 	err    error
 	pc     int
-	stack  int   // BPF stack of the running function
-	loops  bool  // it keeps registers below that
-	fails  []int // jumps of the running function to its return with 0
-	short  bool  // a run takes so few instructions that it needs no yield points
-	async  []int // functions that run on their own, by their number as callbacks
+	stack  int    // BPF stack of the running function
+	loops  bool   // it keeps registers below that
+	fails  []int  // jumps of the running function to its return with 0
+	short  bool   // a run takes so few instructions that it needs no yield points
+	async  []int  // functions that run on their own, by their number as callbacks
+	throws []bool // per function of p: it can throw
+	leave  []int  // checks of the running function behind calls that can throw
+	thrown []int  // jumps of the main function where it throws itself
 }
 
 const (
@@ -286,6 +292,7 @@ func (l *lowerer) function(i int) error {
 		l.emit(ir.Insn{Op: ir.Trap})
 	}
 	l.failures()
+	l.catch()
 	if l.loops {
 		fn.Stack += ir.LoopSave
 	}

@@ -20,6 +20,7 @@ func TestBlock(t *testing.T) {
 		{"sp", unsafe.Offsetof(b.sp), abi.BlockSP}, {"exit", unsafe.Offsetof(b.exit), abi.BlockExit},
 		{"ret", unsafe.Offsetof(b.ret), abi.BlockRet}, {"poll", unsafe.Offsetof(b.poll), abi.BlockPoll},
 		{"cpu", unsafe.Offsetof(b.cpu), abi.BlockCPU}, {"tailCnt", unsafe.Offsetof(b.tailCnt), abi.BlockTailCnt},
+		{"thrown", unsafe.Offsetof(b.thrown), abi.BlockThrown},
 		{"callHost", unsafe.Offsetof(b.callHost), abi.BlockCallHost}, {"callMany", unsafe.Offsetof(b.callMany), abi.BlockCallMany},
 		{"yield", unsafe.Offsetof(b.yield), abi.BlockYield}, {"args", unsafe.Offsetof(b.args), abi.BlockArgs},
 		{"top", unsafe.Offsetof(b.top), abi.BlockTop}, {"code", unsafe.Offsetof(b.code), abi.BlockCode},

@@ -170,7 +170,7 @@ func (c *Code) enterAt(ctx context.Context, r *rt.Run, entry uintptr) (uint64, e
 		r.Stack = o.stack
 	}
 	b.code, b.ctx = entry, r.Ctx
-	b.poll, b.tailCnt = 0, 0
+	b.poll, b.tailCnt, b.thrown = 0, 0, 0
 	if ctx != nil && ctx.Done() != nil {
 		return c.cancellable(ctx, b, o)
 	}

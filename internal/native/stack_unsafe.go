@@ -52,7 +52,7 @@ type block struct {
 	poll               uint32
 	cpu                uint32
 	tailCnt            uint32
-	_                  uint32
+	thrown             uint32
 	callHost, callMany uintptr
 	yield              uintptr
 	args               [abi.MaxArgs]uint64

@@ -243,6 +243,11 @@ func (c *compiler) special(in *ir.Insn) {
 		c.jump(ccNE, s.label)
 		c.bind(s.back)
 		c.stubs = append(c.stubs, s)
+	case ir.SetThrown:
+		c.storeImm(4, at(r12, abi.BlockThrown), int32(in.Imm))
+	case ir.IfThrown:
+		c.aluMemImm(aluCMP, 4, at(r12, abi.BlockThrown), 0)
+		c.jump(ccNE, insnTarget(in.Off))
 	case ir.Call:
 		c.callFunc(in.Off)
 	case ir.CallHost:

@@ -23,6 +23,16 @@ func (c *compiler) special(in *ir.Insn) {
 		c.cbnz(4, x16, s.label)
 		c.bind(s.back)
 		c.stubs = append(c.stubs, s)
+	case ir.SetThrown:
+		r := reg(zr)
+		if in.Imm != 0 {
+			r = x16
+			c.movImm(r, 1)
+		}
+		c.access(opSTR, 4, r, at(block, abi.BlockThrown))
+	case ir.IfThrown:
+		c.access(opLDR, 4, x16, at(block, abi.BlockThrown))
+		c.cbnz(4, x16, insnTarget(in.Off))
 	case ir.Call:
 		c.callFunc(in.Off)
 		c.result()
