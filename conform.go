@@ -55,7 +55,7 @@ func RunBytecode(code, memory []byte, opts Options) (r0 uint64, out []byte, err 
 		return 0, nil, err
 	}
 	defer prog.Close()
-	res, err := prog.run(context.Background(), nil, &ebpf.RunOptions{Data: make([]byte, 64)}, nil, false)
+	res, err := prog.run(context.Background(), nil, nil, &ebpf.RunOptions{Data: make([]byte, 64)}, nil, false)
 	if err != nil {
 		return 0, nil, fmt.Errorf("run: %w", err)
 	}

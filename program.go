@@ -185,7 +185,7 @@ func (p *Program) Unhold() {
 func (p *Program) Test(in []byte) (uint32, []byte, error) {
 	opts := ebpf.RunOptions{Data: in, Repeat: 1}
 	var out []byte
-	res, err := p.run(context.Background(), nil, &opts, &out, false)
+	res, err := p.run(context.Background(), nil, nil, &opts, &out, false)
 	if err != nil {
 		return 0, nil, fmt.Errorf("test program: %w", err)
 	}
@@ -202,7 +202,7 @@ func (p *Program) Run(opts *ebpf.RunOptions) (uint32, error) {
 	if opts == nil {
 		opts = &ebpf.RunOptions{}
 	}
-	res, err := p.run(context.Background(), nil, opts, nil, false)
+	res, err := p.run(context.Background(), nil, nil, opts, nil, false)
 	if err != nil {
 		return 0, fmt.Errorf("run program: %w", err)
 	}
@@ -233,7 +233,19 @@ func (p *Program) RunContext(ctx context.Context, opts *ebpf.RunOptions) (RunRes
 	if opts == nil {
 		opts = &ebpf.RunOptions{}
 	}
-	res, err := p.run(ctx, nil, opts, nil, true)
+	res, err := p.run(ctx, nil, nil, opts, nil, true)
+	if err != nil {
+		return res, fmt.Errorf("run program: %w", err)
+	}
+	return res, nil
+}
+
+// RunAs is RunContext in surroundings of its own in place of Options.Env: as another task, say, or at another time.
+func (p *Program) RunAs(ctx context.Context, env Env, opts *ebpf.RunOptions) (RunResult, error) {
+	if opts == nil {
+		opts = &ebpf.RunOptions{}
+	}
+	res, err := p.run(ctx, nil, env.runtime(), opts, nil, true)
 	if err != nil {
 		return res, fmt.Errorf("run program: %w", err)
 	}
@@ -253,7 +265,7 @@ func (c Caller) Run(p *Program, opts *ebpf.RunOptions) (RunResult, error) {
 	if ctx == nil {
 		ctx = context.Background()
 	}
-	res, err := p.run(ctx, c.r, opts, nil, false)
+	res, err := p.run(ctx, c.r, nil, opts, nil, false)
 	if err != nil {
 		return res, fmt.Errorf("run program: %w", err)
 	}
@@ -266,7 +278,7 @@ func (p *Program) Benchmark(in []byte, repeat int, reset func()) (uint32, time.D
 	if repeat < 0 || uint64(repeat) > math.MaxUint32 {
 		return 0, 0, errors.New("benchmark program: repeat is out of range")
 	}
-	res, err := p.run(context.Background(), nil, &ebpf.RunOptions{Data: in, Repeat: uint32(repeat)}, nil, true)
+	res, err := p.run(context.Background(), nil, nil, &ebpf.RunOptions{Data: in, Repeat: uint32(repeat)}, nil, true)
 	if err != nil {
 		return 0, 0, fmt.Errorf("benchmark program: %w", err)
 	}

@@ -1,6 +1,7 @@
 package skep
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"sync"
@@ -68,8 +69,8 @@ func frameFor(r *rt.Run) (*frame, error) {
 var processStart = time.Now()
 
 // run runs the program. outer is the run that a kfunc was called from, nil outside of one. If out is not nil, it receives the
-// packet in a new slice. timed: measure, which takes longer than a short run.
-func (p *Program) run(ctx context.Context, outer *rt.Run, opts *ebpf.RunOptions, out *[]byte, timed bool) (RunResult, error) {
+// packet in a new slice. timed: measure, which takes longer than a short run. env is nil for the program's own.
+func (p *Program) run(ctx context.Context, outer *rt.Run, env *rt.Env, opts *ebpf.RunOptions, out *[]byte, timed bool) (RunResult, error) {
 	if err := p.loaded(); err != nil {
 		return RunResult{}, err
 	}
@@ -99,7 +100,7 @@ func (p *Program) run(ctx context.Context, outer *rt.Run, opts *ebpf.RunOptions,
 	if err != nil {
 		return RunResult{}, err
 	}
-	r.Env, r.Ctx, r.Cancel = p.env, f.ctx.Addr(), ctx
+	r.Env, r.Ctx, r.Cancel = cmp.Or(env, p.env), f.ctx.Addr(), ctx
 	f.again = nil
 	finish, err := p.setUp(r, f, opts)
 	if err != nil {
