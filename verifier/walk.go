@@ -16,15 +16,27 @@ const maxPending = 8192
 // check walks function fn from its prepared first state to the end of all paths (do_check_common), again and carefully if the first
 // walk left a path out that it should not have.
 func (e *env) check(fn int, prepare func(*frame) error) error {
-	mark, before, ids := len(e.log.buf), e.walkStats, e.idGen
+	mark, before, ids, depths := len(e.log.buf), e.walkStats, e.idGen, e.depths()
 	e.careful = e.opt.Kernel618 != LikeUs
 	err := e.checkOnce(fn, prepare)
 	if err == errCareful {
 		e.log.reset(mark)
 		e.walkStats, e.idGen, e.careful = before, ids, true
+		for i, d := range depths { // what no path really needs does not count
+			e.funcs[i].depth = d
+		}
 		err = e.checkOnce(fn, prepare)
 	}
 	return err
+}
+
+// depths are how much stack each function takes as far as it is known.
+func (e *env) depths() []int {
+	d := make([]int, len(e.funcs))
+	for i := range e.funcs {
+		d[i] = e.funcs[i].depth
+	}
+	return d
 }
 
 func (e *env) checkOnce(fn int, prepare func(*frame) error) error {

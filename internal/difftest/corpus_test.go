@@ -132,6 +132,9 @@ func (c *corpus) program(t *testing.T, label string, p *program.Program) {
 	case listed && !differ && err == nil:
 		t.Errorf("%s: no difference any more, take it off testdata/corpus-known.txt (%s)", label, reason)
 	}
+	if ours, theirs := stackDepth(v.OurLog), stackDepth(v.KernelLog); err == nil && v.Ours == v.Kernel && ours != "" && theirs != "" && ours != theirs {
+		t.Errorf("%s: we find a %s, the kernel a %s", label, ours, theirs)
+	}
 	if err == nil && *corpusLogs && len(v.KernelLog) < 8<<20 {
 		c.logs++
 		if d := firstDifference(v.OurLog, v.KernelLog); d != "" {
@@ -140,6 +143,16 @@ func (c *corpus) program(t *testing.T, label string, p *program.Program) {
 			}
 		}
 	}
+}
+
+// stackDepth is the line of a log that says how much stack each function takes.
+func stackDepth(log string) string {
+	for line := range strings.Lines(log) {
+		if strings.HasPrefix(line, "stack depth ") {
+			return strings.TrimSpace(line)
+		}
+	}
+	return ""
 }
 
 func (c *corpus) log(t *testing.T) {
