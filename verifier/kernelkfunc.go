@@ -108,8 +108,6 @@ func (e *env) callableKfunc(k *kfunc) error {
 		return e.reject(CodeBTF, "kernel function %s has no prototype in BTF", k.Name)
 	case kfuncProto(&k.Kfunc) == nil:
 		return e.unsupported("kfunc %s without the types of the kernel", k.Name)
-	case k.kernel && unmodelled(k.Name) && fieldKfuncs[k.Name] == nil:
-		return e.unsupported("kfunc %s", k.Name)
 	case k.kernel && k.Name == "__bpf_trap": // clang puts it where a program would go on with garbage
 		return e.reject(CodeCall, "unexpected __bpf_trap() due to uninitialized variable?")
 	case k.Flags&program.KfuncSleepable != 0 && !e.sleepable():

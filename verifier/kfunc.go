@@ -48,18 +48,6 @@ func (e *env) trustedArgs(k *kfuncMeta) bool {
 	return k.flag(program.KfuncTrustedArgs|program.KfuncRelease) || k.k.kernel && e.has(trustedByDefault) && !k.flag(program.KfuncRCU)
 }
 
-// unmodelled reports whether the call of a kernel's function does more to the state than is known here. Those that have been done are
-// not in this list; special has them all.
-func unmodelled(name string) bool {
-	for _, p := range []string{"bpf_obj_", "bpf_percpu_obj_", "bpf_list_", "bpf_rbtree_",
-		"bpf_res_spin_", "bpf_wq_", "bpf_refcount_"} {
-		if strings.HasPrefix(name, p) {
-			return true
-		}
-	}
-	return false
-}
-
 func (e *env) checkKfuncCall(in isa.Insn) error {
 	if in.Imm < 0 || int(in.Imm) >= len(e.kfuncs) {
 		return e.reject(CodeCall, "kfunc index %d is out of range", in.Imm)
