@@ -130,11 +130,7 @@ func (k runKind) input(rng *rand.Rand) (o *ebpf.RunOptions, seen []byte) {
 		for i := range b {
 			b[i] = byte(rng.Uint32())
 		}
-		for off := 0; off+8 <= len(b); off += 8 {
-			if c.Access(off, 8, progtype.Read).Field != progtype.FieldScalar {
-				clear(b[off : off+8])
-			}
-		}
+		c.ClearPointers(b)
 		o = &ebpf.RunOptions{Context: bytes.Clone(b)}
 		if k.typ != ebpf.RawTracepoint && k.typ != ebpf.RawTracepointWritable {
 			o.ContextOut = make([]byte, len(b))

@@ -17,10 +17,9 @@ const (
 	keysFlags        = 48
 	keysFlagsEnd     = 52
 
-	flowKeysAt      = 512 // of the keys in the context's memory, behind the context
-	flowKeysPointer = 144 // of their address in struct __sk_buff
-	callerKeysAt    = flowKeysAt + 128
-	etherType       = 12
+	flowKeysAt   = 512 // of the keys in the context's memory, behind the context
+	callerKeysAt = flowKeysAt + 128
+	etherType    = 12
 )
 
 // setUpFlow: the program sees the packet from its Ethernet header on and the keys it is to fill. The caller's context is a
@@ -44,7 +43,7 @@ func (p *Program) setUpFlow(r *rt.Run, f *frame, opts *ebpf.RunOptions) error {
 	f.packet.NetOff = ethHeader
 	f.putPointers()
 	keys := f.ctx.Addr() + flowKeysAt
-	put64(b[flowKeysPointer:], uint64(keys))
+	put64(b[progtype.FlowKeysPointer:], uint64(keys))
 	r.AddMem(rt.Region{Base: uint64(keys), Size: progtype.FlowKeysSize, Name: "flow keys"})
 	f.again = startFlow
 	return nil

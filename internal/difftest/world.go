@@ -11,6 +11,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
 
 	"github.com/cilium/ebpf"
@@ -45,9 +46,10 @@ type World struct {
 	kfuncs []lower.KfuncBinding
 }
 
-// The layout of World.mem: the context block, then a packet buffer with room in front. The context of a syscall program
+// The layout of World.mem: the context block with the keys of a flow dissector in it, then a packet buffer with room in front. The context of a syscall program
 // is as large as it can be.
 const (
+	keysAt    = 512
 	ctxMax    = progtype.MaxSyscallCtx + 1
 	headroom  = 256
 	packetAt  = ctxMax + headroom
@@ -208,40 +210,19 @@ func (w *World) Reset(es []progen.Entry) error {
 }
 
 // Run runs exe once on a copy of data. Packet programs of the socket layer see the packet behind its Ethernet header,
-// as in the kernel's test runs.
+// as in the kernel's test runs; for programs without a packet, data is the context.
 func (w *World) Run(ctx context.Context, exe rt.Executable, typ ebpf.ProgramType, data []byte) (Outcome, error) {
 	if len(data) > packetMax {
 		return Outcome{}, fmt.Errorf("packet of %d bytes, at most %d", len(data), packetMax)
 	}
 	mem := w.mem.Bytes()
-	ctxLen := progtype.BlockSize
-	if typ == ebpf.Syscall || typ == ebpf.RawTracepoint {
-		ctxLen = ctxMax
-	}
-	clear(mem[:ctxLen])
-	clear(mem[packetAt-headroom:])
-	copy(mem[packetAt:], data)
-	base := w.mem.Addr()
-	p := &rt.Packet{
-		Head: base + packetAt - headroom, Data: base + packetAt, Meta: base + packetAt, DataEnd: base + packetAt + uintptr(len(data)),
-		End: base + packetAt + packetMax, NetOff: 14, XDP: typ == ebpf.XDP,
-	}
-	if typ == ebpf.SocketFilter {
-		skip := uintptr(min(len(data), 14))
-		p.Data, p.Meta, p.NetOff = p.Data+skip, p.Meta+skip, 0
-	}
-	binary.NativeEndian.PutUint64(mem[progtype.ShadowData:], uint64(p.Data))
-	binary.NativeEndian.PutUint64(mem[progtype.ShadowDataEnd:], uint64(p.DataEnd))
-	binary.NativeEndian.PutUint64(mem[progtype.ShadowDataMeta:], uint64(p.Meta))
-	if progtype.HasSkb(typ) {
-		binary.NativeEndian.PutUint32(mem, uint32(p.DataEnd-p.Data)) // len
-	}
 	r := rt.Acquire()
 	defer r.Release()
-	r.Ctx, r.Packet, r.Env = base, p, &rt.Env{}
-	if ctxLen == ctxMax {
-		copy(mem, data) // the context is numbers of the caller
-		r.Packet, r.CtxLen = nil, ctxLen
+	r.Ctx, r.Env = w.mem.Addr(), &rt.Env{}
+	if progtype.TakesPacket(typ) {
+		w.layPacket(r, typ, data)
+	} else {
+		w.layContext(r, typ, data)
 	}
 	r0, err := exe.Exec(ctx, r)
 	if err != nil {
@@ -250,6 +231,45 @@ func (w *World) Run(ctx context.Context, exe rt.Executable, typ ebpf.ProgramType
 	out := Outcome{R0: r0, Data: bytes.Clone(mem[packetAt : packetAt+len(data)])}
 	out.Maps, err = dump(w.specs, func(i int) reader { return ourMap{w.maps[i]} })
 	return out, err
+}
+
+// layPacket copies a packet behind a context of its type.
+func (w *World) layPacket(r *rt.Run, typ ebpf.ProgramType, data []byte) {
+	mem, base := w.mem.Bytes(), w.mem.Addr()
+	clear(mem[:keysAt+progtype.FlowKeysSize])
+	clear(mem[packetAt-headroom:])
+	copy(mem[packetAt:], data)
+	p := &rt.Packet{
+		Head: base + packetAt - headroom, Data: base + packetAt, Meta: base + packetAt, DataEnd: base + packetAt + uintptr(len(data)),
+		End: base + packetAt + packetMax, NetOff: 14, XDP: typ == ebpf.XDP,
+	}
+	if typ == ebpf.SocketFilter {
+		skip := uintptr(min(len(data), 14))
+		p.Data, p.Meta, p.NetOff = p.Data+skip, p.Meta+skip, 0
+	}
+	put := binary.NativeEndian.PutUint64
+	put(mem[progtype.ShadowData:], uint64(p.Data))
+	put(mem[progtype.ShadowDataEnd:], uint64(p.DataEnd))
+	put(mem[progtype.ShadowDataMeta:], uint64(p.Meta))
+	switch {
+	case progtype.HasSkb(typ):
+		binary.NativeEndian.PutUint32(mem, uint32(p.DataEnd-p.Data)) // len
+	case typ == ebpf.FlowDissector:
+		put(mem[progtype.FlowKeysPointer:], uint64(base+keysAt))
+		r.AddMem(rt.Region{Base: uint64(base + keysAt), Size: progtype.FlowKeysSize, Name: "flow keys"})
+	}
+	r.Packet = p
+}
+
+// layContext makes data the context: numbers of the caller, with NULL for pointers.
+func (w *World) layContext(r *rt.Run, typ ebpf.ProgramType, data []byte) {
+	mem := w.mem.Bytes()[:ctxMax]
+	clear(mem)
+	copy(mem, data)
+	if progtype.InputOf(typ) != progtype.InputBytes {
+		progtype.Of(typ, 0, runtime.GOARCH).ClearPointers(mem)
+	}
+	r.CtxLen = ctxMax
 }
 
 // RunKernel runs a program in the kernel on maps that hold es. k must be fresh: its maps are not emptied.

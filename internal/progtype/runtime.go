@@ -2,6 +2,7 @@ package progtype
 
 import (
 	"runtime"
+	"slices"
 
 	"github.com/cilium/ebpf"
 )
@@ -74,19 +75,23 @@ func (f Field) Loadable() bool {
 	return false
 }
 
-// PointerSet finds a field of context bytes b that is no number and not zero: a caller has no pointers to give. Fields that
-// b ends in front of are not there.
+// PointerSet finds a field of context b that is no number and not zero: a caller has no pointers to give.
 func (c Context) PointerSet(b []byte) (off int, set bool) {
 	for i := range c.l.rows {
 		r := &c.l.rows[i]
 		if r.is == FieldScalar {
 			continue
 		}
-		for k := r.off; k < min(r.off+r.size, len(b)); k++ {
-			if b[k] != 0 {
-				return r.off, true
-			}
+		if slices.ContainsFunc(b[r.off:r.off+r.size], func(v byte) bool { return v != 0 }) {
+			return r.off, true
 		}
 	}
 	return 0, false
+}
+
+// ClearPointers makes every field of context b that is no number NULL.
+func (c Context) ClearPointers(b []byte) {
+	for off, set := c.PointerSet(b); set; off, set = c.PointerSet(b) {
+		clear(b[off : off+8])
+	}
 }

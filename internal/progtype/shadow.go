@@ -15,6 +15,9 @@ const (
 	BlockSize = 320
 )
 
+// FlowKeysPointer is where struct __sk_buff has the address of the keys that a flow dissector fills.
+const FlowKeysPointer = skbFlowKeys
+
 // UAPI offsets of the packet pointer fields (linux/bpf.h: struct __sk_buff, struct xdp_md).
 const (
 	skbData     = 76
