@@ -140,24 +140,74 @@ func TestMachines(t *testing.T) {
 	}
 }
 
-// TestRuntimes: a context that can run is one whose layout the runtime shares.
+// TestRuntimes: a context that can run is one whose layout the runtime shares, and whose pointers have a place for their
+// 64 bits.
 func TestRuntimes(t *testing.T) {
-	for typ := ebpf.UnspecifiedProgram; typ <= ebpf.Netfilter; typ++ {
+	everyContext(func(name string, c Context) {
+		typ := contextType(c)
 		if !HasRuntime(typ) {
-			continue
-		}
-		c := Of(typ, 0, "amd64")
-		if !c.Known() {
-			t.Errorf("%v runs and has no context", typ)
+			return
 		}
 		for off := 0; off+4 <= c.Size(); off += 4 {
 			f := c.Access(off, 4, Read).Field
 			shadow, ok := ShadowOffset(typ, off)
 			if pointer := f == FieldPacket || f == FieldPacketEnd || f == FieldPacketMeta; pointer && !ok {
-				t.Errorf("%v: the pointer at %d has no 64-bit value", typ, off)
+				t.Errorf("%s: the pointer at %d has no 64-bit value", name, off)
 			} else if pointer && (shadow < c.Size() || shadow+8 > BlockSize) {
-				t.Errorf("%v: the value of the pointer at %d lies at %d", typ, off, shadow)
+				t.Errorf("%s: the value of the pointer at %d lies at %d", name, off, shadow)
 			}
+		}
+	})
+}
+
+// contextType finds the type that has c's structure.
+func contextType(c Context) ebpf.ProgramType {
+	for typ := ebpf.UnspecifiedProgram; typ <= ebpf.Netfilter; typ++ {
+		if layoutOf(typ, "amd64") == c.l || layoutOf(typ, "arm64") == c.l {
+			return typ
+		}
+	}
+	return ebpf.UnspecifiedProgram
+}
+
+// TestOnlyVerified names what cannot run: types, and fields of types that can.
+func TestOnlyVerified(t *testing.T) {
+	types, fields := "", map[string]bool{}
+	for typ := ebpf.UnspecifiedProgram + 1; typ <= ebpf.Netfilter; typ++ {
+		if !HasRuntime(typ) {
+			types += " " + typ.String()
+			continue
+		}
+		for _, r := range layoutOf(typ, "amd64").rows {
+			if !r.is.Loadable() {
+				fields[fmt.Sprintf("%v %d%s", typ, r.off, fieldNames[r.is])] = true
+			}
+		}
+	}
+	if want := " SkSKB SkMsg LircMode2 SkReuseport CGroupSockopt Tracing StructOps Extension LSM Netfilter"; types != want {
+		t.Errorf("types%s, want%s", types, want)
+	}
+	if len(fields) != 2 || !fields["CGroupSockAddr 64 sock"] || !fields["RawTracepointWritable 0 tp_buffer"] {
+		t.Errorf("fields %v", fields)
+	}
+	if HasRuntime(1<<31) || HasRuntime(^ebpf.ProgramType(0)) {
+		t.Error("types that are not there run")
+	}
+}
+
+// TestPointers: every byte of every pointer counts, and no other.
+func TestPointers(t *testing.T) {
+	c := Of(ebpf.SockOps, 0, "")
+	for off := range c.Size() {
+		b := make([]byte, c.Size())
+		b[off] = 1
+		first, set := c.PointerSet(b)
+		if want := off >= 184 && off < 208; set != want || want && first != off&^7 {
+			t.Errorf("byte %d: %d, %v", off, first, set)
+		}
+		c.ClearPointers(b)
+		if _, set := c.PointerSet(b); set || b[off] == 0 && (off < 184 || off >= 208) {
+			t.Errorf("byte %d: cleared %v", off, b[off])
 		}
 	}
 }
