@@ -44,8 +44,6 @@ func kernelMissing() error {
 	return p.Close()
 }
 
-func engines() []skep.Engine { return []skep.Engine{skep.EngineAuto, skep.EngineInterpreter} }
-
 func newSubject(t *testing.T, typ ebpf.ProgramType, insns asm.Instructions) *subject {
 	t.Helper()
 	s := &subject{t: t}

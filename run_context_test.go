@@ -11,7 +11,6 @@ import (
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
-	"golang.org/x/sys/unix"
 
 	"github.com/skep-bpf/skep"
 	"github.com/skep-bpf/skep/internal/progtype"
@@ -19,6 +18,8 @@ import (
 
 // These tests hold the contexts of runs against what the verifier permits: compiled code has no checks of its own, so
 // whatever may be accessed has to be there.
+
+func engines() []skep.Engine { return []skep.Engine{skep.EngineAuto, skep.EngineInterpreter} }
 
 // runKind is a program type that runs, with an attach type.
 type runKind struct {
@@ -102,7 +103,7 @@ func (k runKind) program(a access, m *skep.Map) (*ebpf.ProgramSpec, error) {
 		asm.LoadImm(asm.R6, writtenValue, asm.DWord), do, value, asm.StoreMem(asm.R7, 0, asm.R6, asm.DWord), asm.Mov.Imm(asm.R0, 1), asm.Return(),
 	}}
 	if k.typ == ebpf.Syscall {
-		spec.Flags = unix.BPF_F_SLEEPABLE
+		spec.Flags = 1 << 4 // BPF_F_SLEEPABLE
 	}
 	return spec, nil
 }
