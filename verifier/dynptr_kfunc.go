@@ -65,9 +65,9 @@ func fromProto(ctx *btf.Pointer) *btf.FuncProto {
 	return kernelProto(tInt, "ctx flags ptr__uninit", ctx, tU64, tDynptr)
 }
 
-// dynptrProtos are the prototypes of those functions that skep runs by itself, without the kernel's types. They are the kernel's: a
+// builtinProtos are the prototypes of functions that skep runs by itself, without the kernel's types. They are the kernel's: a
 // program's declaration has no names, and the names of the parameters say what they are.
-var dynptrProtos = map[string]*btf.FuncProto{
+var builtinProtos = map[string]*btf.FuncProto{
 	"bpf_dynptr_from_skb":  fromProto(tSkb),
 	"bpf_dynptr_from_xdp":  fromProto(tXDP),
 	nameSlice:              sliceProto,
@@ -79,11 +79,12 @@ var dynptrProtos = map[string]*btf.FuncProto{
 	"bpf_dynptr_clone":     kernelProto(tInt, "p clone__uninit", tDynptr, tDynptr),
 	"bpf_dynptr_copy":      kernelProto(tInt, "dst_ptr dst_off src_ptr src_off size", tDynptr, tU32, tDynptr, tU32, tU32),
 	"bpf_dynptr_memset":    kernelProto(tInt, "p offset size val", tDynptr, tU32, tU32, tU8),
+	program.KfuncThrow:     kernelProto(tVoid, "cookie", tU64),
 }
 
-// dynptrProto puts the kernel's prototype in the place of the program's declaration.
-func (e *env) dynptrProto(m *kfuncMeta) error {
-	p := dynptrProtos[m.k.Name]
+// builtinProto puts the kernel's prototype in the place of the program's declaration.
+func (e *env) builtinProto(m *kfuncMeta) error {
+	p := builtinProtos[m.k.Name]
 	if p == nil || !m.k.kernel || !program.BuiltinKfunc(m.k.Name) {
 		return nil
 	}
@@ -116,7 +117,7 @@ func sameKind(a, b btf.Type) bool {
 		return false
 	}
 	if !isPtr {
-		return isIntOrEnum(a) && isIntOrEnum(b)
+		return isIntOrEnum(a) && isIntOrEnum(b) || isVoid(a) && isVoid(b)
 	}
 	return isDynptrType(p.Target) == isDynptrType(q.Target)
 }

@@ -4,6 +4,7 @@ import (
 	"strings"
 
 	"github.com/skep-bpf/skep/internal/isa"
+	"github.com/skep-bpf/skep/internal/program"
 )
 
 // Exceptions: bpf_throw ends the program from any depth of calls. What the program returns is what its exception callback makes of the
@@ -12,10 +13,7 @@ import (
 //
 // As bpf_find_exception_callback_insn_off, check_kfunc_call and check_max_stack_depth_subprog of Linux.
 
-const (
-	kfuncThrow   = "bpf_throw"
-	exceptionTag = "exception_callback:"
-)
+const exceptionTag = "exception_callback:"
 
 // findExceptionCallback finds the function that runs where the program throws.
 func (e *env) findExceptionCallback() error {
@@ -71,12 +69,12 @@ func (e *env) checkExceptionArgs(f int) error {
 // isThrow reports whether an instruction throws (is_bpf_throw_kfunc).
 func (e *env) isThrow(in isa.Insn) bool {
 	k := e.kfuncOf(in)
-	return k != nil && k.kernel && k.Name == kfuncThrow
+	return k != nil && k.kernel && k.Name == program.KfuncThrow
 }
 
 // throwValue checks the number that is thrown where it is what the program returns.
 func (e *env) throwValue(m *kfuncMeta) error {
-	if !m.k.kernel || m.k.Name != kfuncThrow {
+	if !m.k.kernel || m.k.Name != program.KfuncThrow {
 		return nil
 	}
 	e.throws = true

@@ -298,7 +298,7 @@ func (e *env) callGlobal(f int, err error) error {
 	e.log.printf("Func#%d ('%s') is global and assumed valid.\n", f, fn.Name)
 	if info.does&mightThrow != 0 && e.opt.Kernel618 == LikeUs {
 		// what the caller holds would be lost; the kernel (6.18) does not look
-		if err := e.heldRefs(kfuncThrow); err != nil {
+		if err := e.heldRefs(program.KfuncThrow); err != nil {
 			return err
 		}
 	}

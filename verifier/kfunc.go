@@ -63,7 +63,7 @@ func (e *env) checkKfuncCall(in isa.Insn) error {
 	if err := e.checkIterProto(k); err != nil {
 		return err
 	}
-	if err := e.dynptrProto(m); err != nil {
+	if err := e.builtinProto(m); err != nil {
 		return err
 	}
 	if f := fieldKfuncs[k.Name]; f != nil {

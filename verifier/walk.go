@@ -4,6 +4,7 @@ import (
 	"github.com/cilium/ebpf"
 
 	"github.com/skep-bpf/skep/internal/isa"
+	"github.com/skep-bpf/skep/internal/program"
 )
 
 // This file is the walk itself: it executes the program symbolically, one path after the other, depth first. A branch
@@ -214,7 +215,7 @@ func (e *env) checkJump(in isa.Insn, printState *bool) (outcome, error) {
 		}
 		err := e.checkCall(in)
 		if err == nil && e.isThrow(in) {
-			return pathEnd, e.heldRefs(kfuncThrow)
+			return pathEnd, e.heldRefs(program.KfuncThrow)
 		}
 		e.scratch(isa.R0)
 		e.insn++

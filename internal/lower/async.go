@@ -72,7 +72,7 @@ func (l *lowerer) asyncEntries() {
 
 // workqueue emits a call of the kernel's functions on work queues, and reports whether kfunc k is one.
 func (l *lowerer) workqueue(k int) bool {
-	if l.bound(k) || l.res == nil {
+	if k < len(l.env.Kfuncs) && (l.env.Kfuncs[k].Handle != 0 || l.env.Kfuncs[k].Native != 0) || l.res == nil {
 		return false // somebody's own
 	}
 	switch name := l.p.Kfuncs[k].Name; name {
@@ -90,9 +90,4 @@ func (l *lowerer) workqueue(k int) bool {
 		return ok
 	}
 	return false
-}
-
-// bound reports whether kfunc k is bound to a function.
-func (l *lowerer) bound(k int) bool {
-	return k < len(l.env.Kfuncs) && (l.env.Kfuncs[k].Handle != 0 || l.env.Kfuncs[k].Native != 0)
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/skep-bpf/skep/internal/ir"
+	"github.com/skep-bpf/skep/internal/program"
 )
 
 // Exceptions. A throw returns from its function with the number thrown in r0 and marks the run. Behind each call of a function that can
@@ -11,11 +12,9 @@ import (
 // function takes the mark away, and the exception callback makes the program's result of the number. Nothing is paid where nothing can
 // throw.
 
-const kfuncThrow = "bpf_throw"
-
 // isThrow reports whether kfunc k is bpf_throw. Without a proof nobody knows the exception callback.
 func (l *lowerer) isThrow(k int) bool {
-	return k >= 0 && k < len(l.p.Kfuncs) && l.p.Kfuncs[k].Name == kfuncThrow && l.res != nil && !l.bound(k)
+	return k >= 0 && k < len(l.p.Kfuncs) && l.p.Kfuncs[k].Name == program.KfuncThrow && l.res != nil
 }
 
 // findThrowers finds the functions that can throw: themselves, or in what they call or have called. A proof says that the exception

@@ -161,6 +161,7 @@ const (
 	KfuncIterNumNew     = "bpf_iter_num_new"
 	KfuncIterNumNext    = "bpf_iter_num_next"
 	KfuncIterNumDestroy = "bpf_iter_num_destroy"
+	KfuncThrow          = "bpf_throw"
 )
 
 // dynptrKfuncs are those on dynptrs.
@@ -172,5 +173,9 @@ var dynptrKfuncs = map[string]bool{
 
 // BuiltinKfunc reports whether name is a kfunc that every program has.
 func BuiltinKfunc(name string) bool {
-	return name == KfuncIterNumNew || name == KfuncIterNumNext || name == KfuncIterNumDestroy || dynptrKfuncs[name]
+	switch name {
+	case KfuncIterNumNew, KfuncIterNumNext, KfuncIterNumDestroy, KfuncThrow:
+		return true
+	}
+	return dynptrKfuncs[name]
 }
