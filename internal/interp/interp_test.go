@@ -186,3 +186,16 @@ func TestAllocations(t *testing.T) {
 		t.Errorf("%v allocations a run", n)
 	}
 }
+
+// TestAbandonedThrow: a run that ends between a throw and its catch leaves nothing to the next.
+func TestAbandonedThrow(t *testing.T) {
+	r := rt.Acquire()
+	defer r.Release()
+	if _, err := exec(context.Background(), t, program(ir.Insn{Op: ir.SetThrown, Imm: 1}, ir.Insn{Op: ir.Trap}), interp.Options{}, r); err == nil {
+		t.Fatal("no fault")
+	}
+	looks := program(movImm(0, 1), ir.Insn{Op: ir.IfThrown, Off: 3}, movImm(0, 2), exit)
+	if got, err := exec(context.Background(), t, looks, interp.Options{}, r); got != 2 || err != nil {
+		t.Error(got, err)
+	}
+}

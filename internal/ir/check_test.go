@@ -54,6 +54,8 @@ func TestCheck(t *testing.T) {
 		{Insn{Op: Jcc, W: 8, Off: -1}, "jumps out of its function"},
 		{Insn{Op: Jcc, W: 8, Sub: NumConds}, "no such condition"},
 		{Insn{Op: MayGoto}, "may_goto in a function without its counter"},
+		{Insn{Op: IfThrown, Off: 2}, "jumps out of its function"},
+		{Insn{Op: SetThrown, Imm: 2}, "neither thrown nor not"},
 		{Insn{Op: Sext, W: 4, Sub: 4}, "extends from width 4"},
 		{Insn{Op: Zext, Sub: 8}, "extends from width 8"},
 		{Insn{Op: Call, Off: 1}, "no such function"},

@@ -93,7 +93,9 @@ func short(in ir.Insn) string {
 		return fmt.Sprintf("r%d = %v%d [r%d%+d] signed=%v", in.Dst, in.Op, in.W*8, in.Src, in.Off, in.Signed())
 	case ir.Store, ir.StoreRelease:
 		return fmt.Sprintf("%v%d [r%d%+d] = %s", in.Op, in.W*8, in.Dst, in.Off, v)
-	case ir.Jmp, ir.MayGoto:
+	case ir.SetThrown:
+		return fmt.Sprintf("%v %d", in.Op, in.Imm)
+	case ir.Jmp, ir.MayGoto, ir.IfThrown:
 		return fmt.Sprintf("%v %d", in.Op, in.Off)
 	case ir.Jcc:
 		return fmt.Sprintf("if%d r%d cond%d %s jmp %d", in.W*8, in.Dst, in.Sub, v, in.Off)

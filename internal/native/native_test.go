@@ -141,6 +141,20 @@ func TestFault(t *testing.T) {
 	}
 }
 
+// TestAbandonedThrow: a run that ends between a throw and its catch leaves nothing to the next.
+func TestAbandonedThrow(t *testing.T) {
+	r := acquire(t)
+	thrown := load(t, prog("thrown", ir.Insn{Op: ir.SetThrown, Imm: 1}, ir.Insn{Op: ir.Trap}))
+	var f *rt.Fault
+	if _, err := thrown.Exec(context.Background(), r); !errors.As(err, &f) {
+		t.Fatal(err)
+	}
+	looks := load(t, prog("looks", movImm(0, 1), ir.Insn{Op: ir.IfThrown, Off: 3}, movImm(0, 2), exit))
+	if got, err := looks.Exec(context.Background(), r); got != 2 || err != nil {
+		t.Error(got, err)
+	}
+}
+
 func loop(name string, n int64) *ir.Program {
 	return prog(name,
 		movImm(0, 0), movImm(1, n),

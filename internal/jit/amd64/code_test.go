@@ -104,6 +104,13 @@ func TestCode(t *testing.T) {
 		funcs: []ir.Func{{End: 4}},
 		in:    []ir.Insn{{Op: ir.Yield}, imm(ir.Sub, 8, 1, 1), {Op: ir.Jcc, Sub: ir.NE, W: 8, Dst: 1, Flag: ir.FlagImm}, exit},
 		want:  `cmp dword ptr [r12+0x28], 0x0; jnz 0xe; dec rdi; jnz 0x0; ret; call qword ptr [r12+0x48]; jmp 0x8`,
+	}, {
+		name:  "exceptions",
+		funcs: []ir.Func{{End: 6}, {Start: 6, End: 8}},
+		in: []ir.Insn{{Op: ir.Call, Off: 1}, {Op: ir.IfThrown, Off: 4}, imm(ir.Mov, 8, 0, 1), exit, {Op: ir.SetThrown}, exit,
+			{Op: ir.SetThrown, Imm: 1}, exit},
+		want: `push rax; call 0x24; cmp dword ptr [r12+0x34], 0x0; jnz 0x17; mov eax, 0x1; mov rsp, rbp; ret;
+			mov dword ptr [r12+0x34], 0x0; mov rsp, rbp; ret; mov dword ptr [r12+0x34], 0x1; ret`,
 	}} {
 		p := &ir.Program{Name: c.name, Insns: c.in, Funcs: c.funcs, Maps: c.maps}
 		code, err := Compile(p, Options{BMI2: true, MOVBE: true})

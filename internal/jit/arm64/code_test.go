@@ -113,6 +113,13 @@ func TestCode(t *testing.T) {
 		in:    []ir.Insn{{Op: ir.Yield}, imm(ir.Sub, 8, 1, 1), jcc(ir.NE, 8, 1, 0, 0), exit},
 		want: `str x30, [x29,#8]; ldr w16, [x23,#40]; cbnz w16, .+0x18; sub x0, x0, #0x1; cbnz x0, .+0xfffffffffffffff4; mov x0, x8; ldr x30, [x29,#8]; ret;
 			ldr x16, [x23,#72]; blr x16; b .+0xffffffffffffffe4`,
+	}, {
+		name:  "exceptions",
+		funcs: []ir.Func{{End: 6}, {Start: 6, End: 8}},
+		in: []ir.Insn{{Op: ir.Call, Off: 1}, {Op: ir.IfThrown, Off: 4}, imm(ir.Mov, 8, 0, 1), exit, {Op: ir.SetThrown}, exit,
+			{Op: ir.SetThrown, Imm: 1}, exit},
+		want: `str x30, [x29,#8]; bl .+0x28; mov x8, x0; ldr w16, [x23,#52]; cbnz w16, .+0xc; mov w8, #0x1; b .+0x8;
+			str wzr, [x23,#52]; mov x0, x8; ldr x30, [x29,#8]; ret; mov w16, #0x1; str w16, [x23,#52]; mov x0, x8; ret`,
 	}} {
 		p := &ir.Program{Name: c.name, Insns: c.in, Funcs: c.funcs, Maps: c.maps}
 		code, err := Compile(p, Options{LSE: true})
