@@ -309,6 +309,9 @@ func (k *Prog) Close() error {
 	return err
 }
 
+// FD returns the program's file descriptor, which is the Prog's.
+func (k *Prog) FD() int { return k.fd }
+
 // Map returns map i of the program.
 func (k *Prog) Map(i int) *Map { return k.maps[i] }
 

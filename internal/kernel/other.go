@@ -35,6 +35,9 @@ func RunFD(int, RunInput) (RunOutput, error) { return RunOutput{}, Available() }
 // JITLen fails: see Available.
 func (*Prog) JITLen() (int, error) { return 0, Available() }
 
+// FD returns no file descriptor.
+func (*Prog) FD() int { return -1 }
+
 // Map returns nil.
 func (*Prog) Map(int) *Map { return nil }
 
