@@ -27,7 +27,12 @@ type Config struct {
 	Maps       bool             // use maps by lookup, update and delete
 	MoreMaps   bool             // and LRU hashes, tries and queues
 	Iterators  bool             // loops over numbers by the kernel's iterator
+	Throws     bool             // exceptions; not with Iterators, which hold something
+	Callback   bool             // and an exception callback
 }
+
+// ThrowSeeds is where the seeds of programs with exceptions begin.
+const ThrowSeeds = 1 << 40
 
 // ConfigFor returns the configuration that goes with a seed: types, sizes and features alternate. maxArgs is 5 for
 // programs that the kernel is to run, up to 12 otherwise.
@@ -45,6 +50,14 @@ func ConfigFor(seed uint64, maxArgs int) Config {
 	// the programs of small seeds stay what they were before there were iterators: some have found mistakes
 	c.MoreMaps = seed >= 1<<20 && rand.New(rand.NewPCG(seed, 0x3a95)).IntN(2) == 0
 	c.Iterators = seed >= 1<<20 && rand.New(rand.NewPCG(seed, 0x17e7)).IntN(3) == 0
+	if seed >= ThrowSeeds {
+		c.Throws, c.Iterators = true, false
+		if c.Type == ebpf.SocketFilter { // they have no bpf_throw
+			c.Type = ebpf.SchedCLS
+		}
+		c.Functions++
+		c.Callback = rand.New(rand.NewPCG(seed, 0x7409)).IntN(2) == 0
+	}
 	return c
 }
 
@@ -130,6 +143,9 @@ func New(seed uint64, c Config) *program.Program {
 	if c.Iterators {
 		p.Kfuncs = iteratorKfuncs()
 	}
+	if c.Throws {
+		g.addThrow(p)
+	}
 	g.prototypes()
 	called := map[int]bool{0: true}
 	for i := range g.protos {
@@ -149,6 +165,9 @@ func New(seed uint64, c Config) *program.Program {
 			Name: g.protos[i].name, Start: start, End: len(p.Insns), Type: g.btf(i), Global: g.protos[i].global,
 		})
 	}
+	if c.Callback {
+		g.addCallback(p)
+	}
 	for _, call := range g.calls {
 		p.Insns[call.at].Imm = int32(g.protos[call.callee].start - call.at - 1)
 	}
@@ -161,6 +180,7 @@ type generator struct {
 	protos []proto
 	calls  []callSite
 	u64    btf.Type
+	throw  int32 // index of bpf_throw among the kfuncs
 }
 
 // proto is the shape of a function: function 0 is the main one, a function calls only those after it.

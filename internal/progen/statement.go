@@ -12,6 +12,10 @@ func (f *function) statement() {
 		f.alu()
 		return
 	}
+	if f.c.Throws && f.r.IntN(8) == 0 {
+		f.throws()
+		return
+	}
 	if f.c.Iterators && f.r.IntN(20) == 0 {
 		f.iterate()
 		return
