@@ -44,6 +44,7 @@ var objectFixtures = []struct {
 	{"twelve.o", []string{"call_function", "call_kfunc"}},
 	{"counter.o", []string{"count"}},
 	{"syscall.o", []string{"add"}},
+	{"exceptions.o", []string{"deep_throws_to_callback", "throw_through_many"}},
 }
 
 // TestWriteObject writes objects for every architecture and reads them back: all code is there, each function has its symbol,
