@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/cilium/ebpf"
+
 	"github.com/skep-bpf/skep/helpers"
 	"github.com/skep-bpf/skep/internal/interp"
 	"github.com/skep-bpf/skep/internal/isa"
@@ -190,7 +192,7 @@ func (c *Claims) covers(h *interp.HookState, frames []frame) error {
 	rs := c.reads(h.PC)
 	states := frames[frames[h.Depth].outer:]
 	for k := range c.at[h.PC] {
-		if k.depth == h.Depth-frames[h.Depth].outer && inside(&k, rs, h, states) {
+		if k.depth == h.Depth-frames[h.Depth].outer && c.inside(&k, rs, h, states) {
 			return nil
 		}
 	}
@@ -219,7 +221,8 @@ func (c *Claims) covers(h *interp.HookState, frames []frame) error {
 	return errors.New(msg)
 }
 
-func inside(k *claim, rs isa.RegSet, h *interp.HookState, frames []frame) bool {
+// inside reports whether a claim covers registers.
+func (c *Claims) inside(k *claim, rs isa.RegSet, h *interp.HookState, frames []frame) bool {
 	i := 0
 	for r := isa.R0; r <= isa.R10 && i < maxReads; r++ {
 		if !rs.Has(r) {
@@ -234,7 +237,7 @@ func inside(k *claim, rs isa.RegSet, h *interp.HookState, frames []frame) bool {
 				return false
 			}
 		case x == 0:
-			if !v.OrNull {
+			if !v.OrNull && !c.noPacket(v.Kind) {
 				return false
 			}
 		case v.Kind == verifier.PtrStack && v.Frame < len(frames):
@@ -245,6 +248,11 @@ func inside(k *claim, rs isa.RegSet, h *interp.HookState, frames []frame) bool {
 		}
 	}
 	return true
+}
+
+// noPacket reports whether a pointer of a kind can be that to a packet, or to its end, in a program that has none.
+func (c *Claims) noPacket(k verifier.PtrKind) bool {
+	return c.prog.Type == ebpf.SockOps && (k == verifier.PtrPacket || k == verifier.PtrNone)
 }
 
 // WithoutFacts forgets what the proof knows but for the kinds of pointers (loads of packet pointers from a context are
