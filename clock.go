@@ -10,7 +10,7 @@ import (
 type Clock interface {
 	// Now returns nanoseconds, of all clocks that programs can ask for.
 	Now() uint64
-	// At calls f once Now has reached at, on a goroutine of its choice and not before At has returned. stop takes that back and
+	// At has f called once Now has reached at: on another goroutine or later on any, but not by At itself. stop takes that back and
 	// reports whether f will not be called.
 	At(at uint64, f func()) (stop func() bool)
 }
@@ -41,8 +41,8 @@ func (c *FakeClock) Now() uint64 {
 	return c.now
 }
 
-// At notes f for later: even where the time has come, it is called by the next Advance. What is set for now or before while the clock
-// moves is a nanosecond later, so that a timer which starts itself again lets time go on.
+// At has f called by an Advance, the next one if the time has come. What is set for now or before while the clock moves is due a
+// nanosecond later, so that a timer which starts itself again lets time go on.
 func (c *FakeClock) At(at uint64, f func()) (stop func() bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -158,10 +158,10 @@ func (l *loader) variable(name string) (*Variable, error) {
 	return v, nil
 }
 
-// ownVariables makes the variables of the data sections that were loaded.
+// ownVariables makes the variables of the data sections that were loaded, but for locks and the like.
 func (l *loader) ownVariables() error {
 	for _, name := range sortedKeys(l.spec.Variables) {
-		if v := l.spec.Variables[name]; v != nil && l.maps[v.SectionName] != nil {
+		if v := l.spec.Variables[name]; v != nil && l.maps[v.SectionName] != nil && !touchesField(v, l.maps[v.SectionName]) {
 			if _, err := l.variable(name); err != nil {
 				return err
 			}

@@ -107,7 +107,7 @@ func (p *Program) MemoryInUse() int {
 	return 0
 }
 
-// Close frees the program once runs that are under way have ended and no program array holds it. Closing twice does nothing.
+// Close frees the program once runs that are under way have ended and no program array and no timer holds it. Closing twice does nothing.
 func (p *Program) Close() error {
 	if p == nil || p.closed.Swap(true) {
 		return nil
@@ -122,12 +122,17 @@ func (p *Program) ProgramID() uint32 { return p.id }
 // TailTarget returns what a tail call to the program jumps to; it is for program arrays.
 func (p *Program) TailTarget() *rt.Target { return p.exec.Target() }
 
-// TailKind says what programs that tail-call each other must have in common: type, engine, and whether they are verified.
+// TailKind says what programs that tail-call each other must have in common: type, engine, whether they are verified, and where machines
+// differ in it, the size of the context.
 func (p *Program) TailKind() string {
-	if p.res == nil {
-		return fmt.Sprintf("%s on %s, not verified", p.prog.Type, p.engine) // its context may be anything
+	kind := p.prog.Type.String()
+	if progtype.InputOf(p.prog.Type) == progtype.InputFields {
+		kind = fmt.Sprintf("%s with %d bytes of context", kind, p.ctx.Size())
 	}
-	return fmt.Sprintf("%s on %s", p.prog.Type, p.engine)
+	if p.res == nil {
+		return fmt.Sprintf("%s on %s, not verified", kind, p.engine) // its context may be anything
+	}
+	return fmt.Sprintf("%s on %s", kind, p.engine)
 }
 
 // loaded refuses what no loader made: most often the value of a Go map for a name that is not there.
@@ -240,7 +245,8 @@ func (p *Program) RunContext(ctx context.Context, opts *ebpf.RunOptions) (RunRes
 	return res, nil
 }
 
-// RunAs is RunContext in surroundings of its own in place of Options.Env: as another task, say, or at another time.
+// RunAs is RunContext in surroundings of its own in place of Options.Env: as another task, say, or at another time. Timers that it
+// initialises go by its clock; their callbacks see Options.Env.
 func (p *Program) RunAs(ctx context.Context, env Env, opts *ebpf.RunOptions) (RunResult, error) {
 	if opts == nil {
 		opts = &ebpf.RunOptions{}

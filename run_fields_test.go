@@ -175,3 +175,32 @@ func TestFlowDissectorRepeat(t *testing.T) {
 		}
 	})
 }
+
+// TestTailCallsOfOneMachine: a program that is proven for the registers of one machine cannot be called by one with fewer.
+func TestTailCallsOfOneMachine(t *testing.T) {
+	arr, err := skep.NewMap(&ebpf.MapSpec{Name: "next", Type: ebpf.ProgramArray, KeySize: 4, ValueSize: 4, MaxEntries: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer arr.Close()
+	load := func(arch string, insns asm.Instructions) *skep.Program {
+		p, err := skep.NewProgramWithOptions(&ebpf.ProgramSpec{Type: ebpf.Kprobe, License: "GPL", Instructions: insns}, skep.Options{Arch: arch})
+		if err != nil {
+			t.Fatalf("%s: %v", arch, err)
+		}
+		t.Cleanup(func() { p.Close() })
+		return p
+	}
+	next := asm.LoadMapPtr(asm.R2, 0)
+	if err := next.AssociateMap(arr); err != nil {
+		t.Fatal(err)
+	}
+	load("amd64", asm.Instructions{next, asm.Mov.Imm(asm.R3, 0), asm.FnTailCall.Call(), asm.Mov.Imm(asm.R0, 0), asm.Return()})
+	last := asm.Instructions{asm.LoadMem(asm.R0, asm.R1, 264, asm.DWord), asm.Return()}
+	if err := arr.Put(uint32(0), load("arm64", last)); err == nil {
+		t.Error("a program of arm64 can be called by one of amd64")
+	}
+	if err := arr.Put(uint32(0), load("amd64", asm.Instructions{asm.LoadMem(asm.R0, asm.R1, 160, asm.DWord), asm.Return()})); err != nil {
+		t.Error(err)
+	}
+}

@@ -78,8 +78,8 @@ type Options struct {
 	// Without are capabilities that programs have to do without (verifier.AllCaps: an unprivileged load): what the kernel refuses to who lacks
 	// them is refused.
 	Without verifier.Caps
-	// Target is the kernel whose verdict programs get; newest by default, which is 6.18 with stack arguments. An older one takes away
-	// what it lacks and speaks as it does; what is accepted is proven with any.
+	// Target is the kernel whose verdict programs get; newest by default, which is 6.18 with stack arguments and other rules that came
+	// after it. An older one takes away what it lacks and speaks as it does; what is accepted is proven with any.
 	Target verifier.Target
 	// JIT asks for the verdict of a kernel whose compiler cannot pass stack arguments, or that has none.
 	JIT verifier.JITSupport

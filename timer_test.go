@@ -279,3 +279,24 @@ func TestTimerCycles(t *testing.T) {
 		t.Errorf("%d regions of memory, %d before", after, before)
 	})
 }
+
+// TestLockAmongVariables: the variables beside a lock are there, and the lock is not one of them.
+func TestLockAmongVariables(t *testing.T) {
+	eachEngine(t, func(t *testing.T, e skep.Engine) {
+		m := loadTimers(t, e, "count_variables")
+		for range 3 {
+			m.run("count_variables", 0, 0, 0)
+		}
+		m.variable("left", 3)
+		m.variable("right", 3)
+		if v, ok := m.c.Variables["guard"]; ok {
+			t.Errorf("the lock is a variable: %v", v)
+		}
+		var objs struct {
+			Guard *skep.Variable `ebpf:"guard"`
+		}
+		if err := skep.LoadAndAssign(loadSpec(t, "timers.o"), &objs, skep.Options{Engine: e}); !errors.Is(err, ebpf.ErrNotSupported) {
+			t.Errorf("assigned: %v", err)
+		}
+	})
+}

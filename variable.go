@@ -28,6 +28,9 @@ type Variable struct {
 }
 
 func newVariable(vs *ebpf.VariableSpec, name string, m *Map) (*Variable, error) {
+	if touchesField(vs, m) {
+		return nil, fmt.Errorf("variable %s: a lock or a timer is in it: %w", name, ebpf.ErrNotSupported)
+	}
 	v := &Variable{name: name, offset: vs.Offset, size: vs.Size(), typ: vs.Type, m: m}
 	if _, ok := maps.SideOf(m).Bytes(v.offset, v.size); !ok {
 		return nil, fmt.Errorf("variable %s: offset %d(+%d) is out of bounds of %s", name, v.offset, v.size, m.Name())
@@ -38,6 +41,11 @@ func newVariable(vs *ebpf.VariableSpec, name string, m *Map) (*Variable, error) 
 	// A variable keeps its memory without being closed itself, as with cilium/ebpf.
 	v.cleanup = runtime.AddCleanup(v, unholdMap, m)
 	return v, nil
+}
+
+// touchesField reports whether a variable is, in part, a special field: only programs touch those.
+func touchesField(vs *ebpf.VariableSpec, m *Map) bool {
+	return maps.SideOf(m).HasField(vs.Offset, vs.Size())
 }
 
 func unholdMap(m *Map) { rt.AfterRuns(func() { _ = maps.SideOf(m).Unhold() }) }

@@ -213,7 +213,11 @@ func checkRedirectMap(s *ebpf.MapSpec) error {
 	if err := checkSizes(s, 4); err != nil {
 		return err
 	}
-	if err := checkFlags(s, FlagNUMANode|FlagReadOnly|FlagWriteOnly); err != nil {
+	allowed := uint32(FlagNUMANode | FlagReadOnly | FlagWriteOnly)
+	if s.Type == ebpf.CPUMap {
+		allowed = FlagNUMANode
+	}
+	if err := checkFlags(s, allowed); err != nil {
 		return err
 	}
 	if s.ValueSize != 4 && (s.ValueSize != 8 || s.Type == ebpf.XSKMap) {

@@ -120,7 +120,8 @@ func locked(typ ebpf.MapType, flags uint32) *ebpf.MapSpec {
 // TestCreateFieldsAsKernel: which types of maps, with which flags, can have a lock in their values.
 func TestCreateFieldsAsKernel(t *testing.T) {
 	made := 0
-	for _, typ := range []ebpf.MapType{ebpf.Array, ebpf.PerCPUArray, ebpf.Hash, ebpf.PerCPUHash, ebpf.LRUHash, ebpf.LRUCPUHash} {
+	for _, typ := range []ebpf.MapType{ebpf.Array, ebpf.PerCPUArray, ebpf.Hash, ebpf.PerCPUHash, ebpf.LRUHash, ebpf.LRUCPUHash, ebpf.LPMTrie,
+		ebpf.Queue, ebpf.Stack, ebpf.BloomFilter, ebpf.DevMap, ebpf.CPUMap, ebpf.StackTrace, ebpf.DevMapHash} {
 		for _, flags := range []uint32{0, FlagNoPrealloc, FlagReadOnly, FlagReadOnlyProg, FlagWriteOnlyProg, FlagMmapable} {
 			spec := locked(typ, flags)
 			k, kerr := kernelMap(t, spec)

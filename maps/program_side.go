@@ -185,8 +185,11 @@ func CopyAt(addr uint64, n int) []byte {
 // the map is no array, or the range is outside of it or touches a special field. The memory is shared with running programs.
 func (m *Side) Bytes(off, n uint32) (b []byte, ok bool) {
 	s, isArray := m.store.(*array)
-	if !isArray || m.typ != ebpf.Array || uint64(off)+uint64(n) > uint64(s.valueSize) || m.special.overlaps(int(off), int(n)) {
+	if !isArray || m.typ != ebpf.Array || uint64(off)+uint64(n) > uint64(s.valueSize) || m.HasField(off, n) {
 		return nil, false
 	}
 	return s.m.bytes(int(off), int(n)), true
 }
+
+// HasField reports whether n bytes of a value from off on are in part those of a special field.
+func (m *Side) HasField(off, n uint32) bool { return m.special.overlaps(uint64(off), uint64(n)) }

@@ -3,7 +3,6 @@ package maps
 import (
 	"errors"
 	"fmt"
-	"runtime"
 
 	"github.com/cilium/ebpf"
 
@@ -121,12 +120,12 @@ func (sp *special) same(fields []verifier.ValueField) bool {
 }
 
 // overlaps reports whether bytes [off, off+n) of a value are in part those of a field.
-func (sp *special) overlaps(off, n int) bool {
+func (sp *special) overlaps(off, n uint64) bool {
 	if sp == nil {
 		return false
 	}
 	for _, f := range sp.fields {
-		if off < f.Off+f.Size && f.Off < off+n {
+		if off < uint64(f.Off+f.Size) && uint64(f.Off) < off+n {
 			return true
 		}
 	}
@@ -142,17 +141,26 @@ type locking interface {
 func readLocked(s store, key, value []byte) errno.Errno { return s.(locking).readLocked(key, value) }
 func takeLocked(s store, key, value []byte) errno.Errno { return s.(locking).takeLocked(key, value) }
 
-// keyed is a store that finds an element's key by the address of its value.
+// keyed is a store that knows where its values begin, and the key of each.
 type keyed interface {
-	keyOf(value uintptr) uintptr
+	startsValue(addr uintptr) bool
+	keyOf(value uintptr) uintptr // an address; 0: no memory
 }
 
-// value of an array, key in memory of its own.
+func (a *array) startsValue(addr uintptr) bool {
+	base := a.m.addr(0)
+	return addr >= base && (addr-base)%uintptr(a.stride) == 0 && (addr-base)/uintptr(a.stride) < uintptr(a.maxEntries)
+}
+
 func (a *array) keyOf(value uintptr) uintptr {
 	return a.keys.addr(uint32((value-a.m.addr(0))/uintptr(a.stride)), a.maxEntries)
 }
 
-// value of a hash, the key in front of it.
+func (h *hash) startsValue(addr uintptr) bool {
+	first := h.vm.addr(h.valueOff(1, 0))
+	return addr >= first && (addr-first)%uintptr(h.elemSize) == 0 && addr < h.em.addr(0)+uintptr(h.elems.Size())
+}
+
 func (h *hash) keyOf(value uintptr) uintptr { return value - uintptr(h.keyPad) }
 
 // TimerInit initialises the timer or work queue at field, an address in a value of the map (bpf_timer_init, bpf_wq_init).
@@ -161,7 +169,7 @@ func (m *Side) TimerInit(field uint64, clock rt.Clock) errno.Errno {
 	if !ok || !m.special.hasTimers() {
 		return errno.EINVAL
 	}
-	value, ok := m.valueAround(uintptr(field))
+	value, ok := m.valueAround(k, uintptr(field))
 	if !ok {
 		return errno.EINVAL
 	}
@@ -173,65 +181,14 @@ func (m *Side) TimerInit(field uint64, clock rt.Clock) errno.Errno {
 }
 
 // valueAround returns the value that the field at an address is in: which field it is says its distance from the value's start.
-func (m *Side) valueAround(field uintptr) (uintptr, bool) {
+func (m *Side) valueAround(k keyed, field uintptr) (uintptr, bool) {
 	for _, f := range m.special.fields {
 		if f.Kind == verifier.SpinLockField {
 			continue
 		}
-		if value := field - uintptr(f.Off); m.store.(valued).startsValue(value) {
+		if value := field - uintptr(f.Off); k.startsValue(value) {
 			return value, true
 		}
 	}
 	return 0, false
 }
-
-// valued is a store that knows where its values begin.
-type valued interface {
-	startsValue(addr uintptr) bool
-}
-
-func (a *array) startsValue(addr uintptr) bool {
-	base := a.m.addr(0)
-	return addr >= base && (addr-base)%uintptr(a.stride) == 0 && (addr-base)/uintptr(a.stride) < uintptr(a.maxEntries)
-}
-
-func (h *hash) startsValue(addr uintptr) bool {
-	first := h.vm.addr(h.valueOff(1, 0))
-	return addr >= first && (addr-first)%uintptr(h.elemSize) == 0 && addr < h.em.addr(0)+uintptr(h.elems.Size())
-}
-
-// spins is how often a lock is tried before the processor is given to others.
-const spins = 64
-
-// takeLock takes a bpf_spin_lock: 0 is free, 1 is taken.
-func takeLock(w lockWord) {
-	for i := 1; !w.CompareAndSwap(0, 1); i++ {
-		if i%spins == 0 {
-			runtime.Gosched()
-		}
-	}
-}
-
-// SpinLock takes the bpf_spin_lock at addr for a program's run. It gives up, and the run with it, when the run must end.
-func SpinLock(r *rt.Run, addr uint64) {
-	w := lockAtAddr(addr)
-	for i := 1; !w.CompareAndSwap(0, 1); i++ {
-		if i%spins != 0 {
-			continue
-		}
-		if r.Cancel != nil && r.Cancel.Err() != nil {
-			r.Err = r.Cancel.Err()
-			return
-		}
-		runtime.Gosched()
-	}
-	r.Hold(rt.Held{Addr: addr, Drop: dropLock})
-}
-
-// SpinUnlock gives it back.
-func SpinUnlock(r *rt.Run, addr uint64) {
-	r.GiveBack(addr)
-	dropLock(addr)
-}
-
-func dropLock(addr uint64) { lockAtAddr(addr).Store(0) }

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/skep-bpf/skep"
 	"github.com/skep-bpf/skep/internal/kernel"
 	"github.com/skep-bpf/skep/internal/object"
 	"github.com/skep-bpf/skep/internal/program"
@@ -47,7 +48,7 @@ func TestAnnotationsAsKernel(t *testing.T) {
 			t.Fatalf("no objects in %s: %v", dir, err)
 		}
 		for _, file := range files {
-			results, err := Run(file, Options{Known: known})
+			results, err := Run(file, Options{Known: known, Load: skep.Options{Target: kernel.Target()}})
 			if err != nil {
 				t.Logf("%s: %v", file, err)
 				continue

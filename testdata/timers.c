@@ -226,6 +226,22 @@ SEC("tc") int count(struct __sk_buff *ctx)
 	return differ;
 }
 
+// The same of variables in a section, beside their lock.
+struct bpf_spin_lock guard __attribute__((section(".bss.guarded")));
+u64 left __attribute__((section(".bss.guarded"))), right __attribute__((section(".bss.guarded")));
+
+SEC("tc") __success __retval(0) int count_variables(struct __sk_buff *ctx)
+{
+	int differ;
+
+	bpf_spin_lock(&guard);
+	differ = left != right;
+	left++;
+	right++;
+	bpf_spin_unlock(&guard);
+	return differ;
+}
+
 // A program that updates a value under its lock.
 SEC("tc") int update(struct __sk_buff *ctx)
 {

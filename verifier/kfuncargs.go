@@ -41,7 +41,7 @@ type kfuncArg struct {
 // kfuncPointer checks a pointer argument; skip says that it was memory whose length, the next argument, was checked with it.
 func (e *env) kfuncPointer(i, op int, p *btf.FuncParam, ptr *btf.Pointer, m *kfuncMeta) (skip bool, err error) {
 	r := &e.st.fr().regs[op]
-	if e.validArgs(m) && (r.isNull() || r.typ.mayBeNull()) && !mayBeNullArg(p, i, m) {
+	if e.validArgs(m) && (r.isNull() || r.typ.mayBeNull()) && !mayBeNullArg(p, m) {
 		return false, e.reject(CodeNull, "Possibly NULL pointer passed to trusted %s", trustedName(i))
 	}
 	if err := e.noteKfuncRef(op, m); err != nil {
@@ -75,10 +75,9 @@ func (e *env) kfuncPointer(i, op int, p *btf.FuncParam, ptr *btf.Pointer, m *kfu
 	return skip, err
 }
 
-// mayBeNullArg reports whether a parameter may be NULL by its name. bpf_dynptr_slice may be declared by the program, without names.
-func mayBeNullArg(p *btf.FuncParam, i int, m *kfuncMeta) bool {
-	slice := m.k.kernel && (m.k.Name == "bpf_dynptr_slice" || m.k.Name == "bpf_dynptr_slice_rdwr")
-	return suffix(p, "__nullable") || suffix(p, "__opt") || slice && i == 2
+// mayBeNullArg reports whether a parameter may be NULL by its name; what is optional is so for functions of the kernel only.
+func mayBeNullArg(p *btf.FuncParam, m *kfuncMeta) bool {
+	return suffix(p, "__nullable") || m.k.kernel && suffix(p, "__opt")
 }
 
 // releasesMemory refuses to give up a reference by memory: a record of a ring buffer, a slice of one and the buffer of an object have

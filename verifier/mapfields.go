@@ -97,25 +97,38 @@ func mayHave(t ebpf.MapType, kinds fieldKind) bool {
 
 // keepsTypes reports whether the kernel takes a map with the types it was given (map_check_btf and those of map types).
 func keepsTypes(m *program.Map) bool {
+	array := m.Type == ebpf.Array || m.Type == ebpf.PerCPUArray
+	switch {
+	case !typesFit(m):
+		return false
+	case isVoidKey(m):
+		_, section := m.Value.(*btf.Datasec)
+		return m.Type == ebpf.Array && m.MaxEntries == 1 && section
+	case array:
+		_, isInt := btf.UnderlyingType(m.Key).(*btf.Int)
+		return isInt
+	}
+	return mayHave(m.Type, fieldSpinLock) || mayHave(m.Type, fieldKptr) || mayHave(m.Type, fieldTimer)
+}
+
+// typesFit reports whether a map has types of the sizes of its keys and values.
+func typesFit(m *program.Map) bool {
 	if m.Value == nil {
 		return false
 	}
 	if n, err := btf.Sizeof(m.Value); err != nil || n != int(m.ValueSize) {
 		return false
 	}
-	array := m.Type == ebpf.Array || m.Type == ebpf.PerCPUArray
-	if _, void := m.Key.(*btf.Void); void || m.Key == nil {
-		_, section := m.Value.(*btf.Datasec)
-		return m.Type == ebpf.Array && m.MaxEntries == 1 && section
+	if isVoidKey(m) {
+		return true
 	}
-	if n, err := btf.Sizeof(m.Key); err != nil || n != int(m.KeySize) {
-		return false
-	}
-	if array {
-		_, isInt := btf.UnderlyingType(m.Key).(*btf.Int)
-		return isInt
-	}
-	return mayHave(m.Type, fieldSpinLock) || mayHave(m.Type, fieldKptr) || mayHave(m.Type, fieldTimer)
+	n, err := btf.Sizeof(m.Key)
+	return err == nil && n == int(m.KeySize)
+}
+
+func isVoidKey(m *program.Map) bool {
+	_, void := m.Key.(*btf.Void)
+	return void || m.Key == nil
 }
 
 // fieldsFitProgram checks that programs of this type can use maps with such fields (check_map_prog_compatibility).

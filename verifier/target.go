@@ -24,7 +24,8 @@ type Target uint8
 
 // The targets.
 const (
-	// TargetNewest is 6.18, and the stack arguments that came after it.
+	// TargetNewest is 6.18, and what is known to have come after it: stack arguments, and the rules of the running kernel where tests
+	// are made (docs/targets.md).
 	TargetNewest Target = iota
 	// Target618 is 6.18 alone: no instruction may name r11.
 	Target618

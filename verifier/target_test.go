@@ -27,6 +27,10 @@ const reserveRing = ".type tc\n.map r ringbuf 0 0 4096\nr6 = r1\nr1 = map[r] ll\
 const lockFirst = ".type tc\n.license GPL\n.struct bpf_spin_lock { u32 val; }\n.struct value { int cnt; struct bpf_spin_lock l; }\n.map m array 4 8 1 key=int value=value\n" +
 	"r6 = r1\n*(u32 *)(r10 - 4) = 0\nr2 = r10\nr2 += -4\nr1 = map[m] ll\ncall bpf_map_lookup_elem\nif r0 == 0 goto out\nr1 = r0\nr1 += 4\ncall bpf_spin_lock\nout:\nr0 = 0\nexit\n"
 
+const castToAny = ".license GPL\n.type tc\n.kfunc void *bpf_rdonly_cast(void *p, u32 id) unresolved\nr2 = 0\ncall bpf_rdonly_cast\n"
+
+const dynptrWanted = "arg#0 expected pointer to stack or const struct bpf_dynptr"
+
 var targetCases = []targetCase{
 	{name: "stack arguments", src: "r1 = 0\nr2 = 0\nr3 = 0\nr4 = 0\nr5 = 0\n*(u64 *)(r11 - 8) = 1\ncall f\nexit\n" +
 		".func long f(long a, long b, long c, long d, long e, long f)\nr0 = *(u64 *)(r11 + 8)\nexit\n", v618: "R11 is invalid", v612: "R11 is invalid"},
@@ -60,6 +64,28 @@ var targetCases = []targetCase{
 		newest: "invalid write to stack R10 off=8 size=8", v618: "invalid write to stack R10 off=8 size=8", v612: "invalid write to stack R10 off=8 size=8"},
 	{name: "two stacks of a raw tracepoint", src: ".type raw_tp\n*(u64 *)(r10 - 400) = 0\ncall f\nexit\nf:\n*(u64 *)(r10 - 400) = 0\nr0 = 0\nexit\n",
 		v612: "combined stack size of 2 calls is 800. Too large"},
+	{name: "NULL for a function of the kernel", src: ".license GPL\n.type tc\n.kfunc u32 bpf_dynptr_size(struct bpf_dynptr *p)\nr1 = 0\ncall bpf_dynptr_size\nr0 = 0\nexit\n",
+		newest: "Possibly NULL pointer passed to trusted arg0", v618: dynptrWanted, v612: dynptrWanted},
+	{name: "number plus an address of any memory", src: castToAny + "r1 = 8\nr1 += r0\nr0 = *(u64 *)(r1 + 0)\nr0 = 0\nexit\n", needsTypes: true,
+		v618: "R1 invalid mem access 'scalar'", v612: "kfunc bpf_rdonly_cast type ID argument must be of a struct"},
+	{name: "through any memory and through the stack", src: castToAny + "r6 = r0\n*(u64 *)(r10 - 8) = 0\ncall get_prandom_u32\nif r0 > 5 goto l\nr6 = r10\nr6 += -8\n" +
+		"l: r0 = *(u64 *)(r6 + 0)\nr0 = 0\nexit\n", needsTypes: true,
+		newest: "same insn cannot be used with different pointers", v612: "kfunc bpf_rdonly_cast type ID argument must be of a struct"},
+	{name: "iterator at the frame itself", src: ".license GPL\n.type tc\n.kfunc int bpf_iter_num_new(struct bpf_iter_num *it, int start, int end)\nr1 = r10\nr2 = 0\nr3 = 1\ncall bpf_iter_num_new\nr0 = 0\nexit\n",
+		newest: "expected uninitialized iter_num as arg #0", v618: "invalid write to stack R1 off=0 size=8", v612: "invalid write to stack R1 off=0 size=8"},
+	{name: "extension of what needs none", src: "call get_prandom_u32\nr1 = (s8)r0\nr2 = (s16)r1\nif r2 s< 200 goto out\nr0 = *(u64 *)(r0 + 0)\nout: r0 = 0\nexit\n",
+		v618: "R0 invalid mem access 'scalar'", v612: "R0 invalid mem access 'scalar'"},
+	{name: "two stacks of a kprobe", src: ".type kprobe\n*(u64 *)(r10 - 400) = 0\ncall f\nexit\nf:\n*(u64 *)(r10 - 400) = 0\nr0 = 0\nexit\n",
+		newest: "combined stack size of 2 calls is 800. Too large", v612: "combined stack size of 2 calls is 800. Too large"},
+	{name: "one processor's copy without CAP_PERFMON", src: ".type socket\ncall bpf_this_cpu_ptr\nr0 = 0\nexit\n", without: verifier.CapPerfmon,
+		newest: "program of this type cannot use helper bpf_this_cpu_ptr#154", v618: "R1 type=ctx expected=percpu_ptr_", v612: "R1 type=ctx expected=percpu_ptr_"},
+	{name: "moved too far", src: ".map m array 4 8 1\nr3 = *(u32 *)(r1 + 0)\nr3 &= 0xffff\nr3 += 0x1ffffff0\nr2 = map[m][0] ll\nr2 += r3\nr2 += r3\nr0 = 0\nexit\n",
+		newest: "map_value pointer offset 1073741792 is not allowed", v618: "value 1073741792 makes map_value pointer be out of bounds",
+		v612: "value 1073741792 makes map_value pointer be out of bounds"},
+	{name: "load_acquire from the packet", src: ".type tc\nr2 = *(u32 *)(r1 + 76)\nr3 = *(u32 *)(r1 + 80)\nr4 = r2\nr4 += 8\nif r4 > r3 goto l\nr0 = load_acquire((u64 *)(r2 + 0))\nl: r0 = 0\nexit\n",
+		newest: "BPF_ATOMIC loads from R2 pkt is not allowed", v618: "misaligned packet access off 2+0+0+0 size 8", v612: "BPF_ATOMIC uses invalid atomic opcode 100"},
+	{name: "equal to the context", src: ".type SockOps\nr6 = *(u64 *)(r1 + 184)\nif r6 != r1 goto out\nr0 = *(u32 *)(r6 + 0)\nout: r0 = 0\nexit\n",
+		newest: "R6 invalid mem access 'sock_or_null'"},
 	{name: "only speculation loads", src: ".type socket\nr0 = 0\nif r0 == 0 goto out\nr0 = *(u64 *)(r0 + 0)\nout: r0 = 0\nexit\n", without: verifier.AllCaps,
 		v612: "R0 invalid mem access 'scalar'"},
 }

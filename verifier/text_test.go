@@ -176,14 +176,6 @@ func isOurs(k program.Kfunc) bool {
 	return k.Resolved && !program.BuiltinKfunc(k.Name) || kernelkfunc.Find(k.Name) == nil
 }
 
-// runningTarget is the target whose rules the running kernel has.
-func runningTarget() verifier.Target {
-	if kernel.Later() {
-		return verifier.TargetNewest
-	}
-	return verifier.Target618
-}
-
 // before is what a case expects of the rules of 6.18 where those of the newest target, which it is written for, are others.
 func (c textCase) before(p *program.Program) textCase {
 	opt := options(verifier.LogStats)
@@ -291,7 +283,7 @@ func TestProgramsUnprivileged(t *testing.T) {
 				continue
 			}
 			opt := options(verifier.LogStats)
-			opt.Without, opt.Target = m.caps, runningTarget()
+			opt.Without, opt.Target = m.caps, kernel.Target()
 			_, err := verifier.Verify(p, opt)
 			var ve *verifier.Error
 			errors.As(err, &ve)

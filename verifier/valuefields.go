@@ -58,7 +58,7 @@ func ValueFields(m *program.Map) ([]ValueField, error) {
 
 // refusedFields says why m has none of the fields that its type has, nil if the type has none.
 func (e *env) refusedFields(m *program.Map) error {
-	if !keepsTypes(m) {
+	if !typesFit(m) {
 		return nil
 	}
 	rec, err := e.parseRecord(btf.UnderlyingType(m.Value), mapFields, int(m.ValueSize))

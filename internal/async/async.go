@@ -98,10 +98,10 @@ func (s *Set) Reopen() {
 	s.closed = false
 }
 
-// At returns the field at addr, nil if it is not initialised.
+// At returns the field at addr, nil if it is not initialised. A number that stands in another field's place finds nothing.
 func At(addr uintptr) *Field {
-	if f, ok := fields.Load(word(addr).Load()); ok {
-		return f.(*Field)
+	if v, ok := fields.Load(word(addr).Load()); ok && v.(*Field).addr == addr {
+		return v.(*Field)
 	}
 	return nil
 }
@@ -109,15 +109,11 @@ func At(addr uintptr) *Field {
 // Free makes the field at addr one that is not initialised: what was to run does not any more. It does not wait for a callback that
 // runs now.
 func Free(addr uintptr) {
-	id := word(addr).Load()
-	if id == 0 || !word(addr).CompareAndSwap(id, 0) {
+	f := At(addr)
+	if f == nil || !word(addr).CompareAndSwap(f.id, 0) {
 		return
 	}
-	v, ok := fields.LoadAndDelete(id)
-	if !ok {
-		return
-	}
-	f := v.(*Field)
+	fields.Delete(f.id)
 	f.set.mu.Lock()
 	delete(f.set.all, f)
 	f.set.mu.Unlock()

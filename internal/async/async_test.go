@@ -118,6 +118,14 @@ func TestLife(t *testing.T) {
 	if c.runs.Load() != 2 {
 		t.Errorf("queued twice, it ran %d times", c.runs.Load()-1)
 	}
+	if other := new([2]uint64); true { // a number in another field's place
+		kept = append(kept, other)
+		other[0] = f.id
+		at := uintptr(unsafe.Pointer(other))
+		if Free(at); At(at) != nil || At(f.addr) != f {
+			t.Error("found by a number that was copied")
+		}
+	}
 	f.Start(0, true)
 	s.Close()
 	h.ring()

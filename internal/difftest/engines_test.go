@@ -168,7 +168,7 @@ func (e *engines) inKernel(p *program.Program, fill []progen.Entry, packet []byt
 // interpreter, which is safe whatever it is told, gives the same when it believes them.
 func (e *engines) faulty(p *program.Program, kernels Outcome, run func(rt.Executable) (Outcome, error)) bool {
 	res, err := verifier.Verify(p, verifier.Options{Helpers: helpers.Proto, Kernel: program.HostTypes, InsnLimit: randomLimit, Kernel618: verifier.LikeFaults,
-		Target: kernelTarget()})
+		Target: kernel.Target()})
 	if err != nil {
 		return false
 	}

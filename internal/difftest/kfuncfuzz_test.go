@@ -210,7 +210,7 @@ func kfuncSource(seed uint64) string {
 
 // saysWithFaults reports whether the kernel's verdict and words are ours if its known faults are ours, too.
 func saysWithFaults(p *program.Program, v Verdict) bool {
-	_, err := verifier.Verify(p, verifier.Options{Target: kernelTarget(), Helpers: helpers.Proto, Kernel: program.HostTypes, CPUs: ebpf.MustPossibleCPU(),
+	_, err := verifier.Verify(p, verifier.Options{Target: kernel.Target(), Helpers: helpers.Proto, Kernel: program.HostTypes, CPUs: ebpf.MustPossibleCPU(),
 		InsnLimit: randomLimit, Kernel618: verifier.LikeFaults})
 	if v.Kernel {
 		return err == nil

@@ -28,7 +28,7 @@ func kernelCaps(c verifier.Caps) uint64 {
 
 // judgeWithout asks both verifiers about a load that lacks capabilities.
 func judgeWithout(p *program.Program, c verifier.Caps, limit int) (v Verdict, err error) {
-	opt := verifier.Options{Target: kernelTarget(), Helpers: helpers.Proto, Kernel: program.HostTypes, LogLevel: verifier.LogStats, CPUs: ebpf.MustPossibleCPU(),
+	opt := verifier.Options{Target: kernel.Target(), Helpers: helpers.Proto, Kernel: program.HostTypes, LogLevel: verifier.LogStats, CPUs: ebpf.MustPossibleCPU(),
 		InsnLimit: limit, Without: c}
 	_, err = verifier.Verify(p, opt)
 	var rejected *verifier.Error

@@ -39,18 +39,10 @@ func (v *Verdict) sizeOnly() bool {
 // differs reports whether the verdicts differ for another reason than the work of the proof or a known fault of the kernel's.
 func (v *Verdict) differs() bool { return v.Ours != v.Kernel && !v.sizeOnly() && !v.Fault }
 
-// kernelTarget is the target whose rules the running kernel has.
-func kernelTarget() verifier.Target {
-	if kernel.Later() {
-		return verifier.TargetNewest
-	}
-	return verifier.Target618
-}
-
 // judge asks both verifiers at a log level. The error is not nil where there is nothing to compare. limit bounds the
 // instructions that the proof may take (0: a million); programs beyond it are not compared.
 func judge(p *program.Program, level uint32, limit int) (v Verdict, err error) {
-	opt := verifier.Options{Target: kernelTarget(), Helpers: helpers.Proto, Kernel: program.HostTypes, LogLevel: level | verifier.LogStats,
+	opt := verifier.Options{Target: kernel.Target(), Helpers: helpers.Proto, Kernel: program.HostTypes, LogLevel: level | verifier.LogStats,
 		CPUs: ebpf.MustPossibleCPU(), InsnLimit: limit}
 	res, err := verifier.Verify(p, opt)
 	v.Ours = err == nil

@@ -7,7 +7,16 @@ import (
 
 	"github.com/skep-bpf/skep/internal/isa"
 	"github.com/skep-bpf/skep/internal/program"
+	"github.com/skep-bpf/skep/verifier"
 )
+
+// Target returns the target whose rules the running kernel has, beside stack arguments.
+func Target() verifier.Target {
+	if Later() {
+		return verifier.TargetNewest
+	}
+	return verifier.Target618
+}
 
 // Later reports whether the running kernel has rules that came after 6.18 (the features of verifier.TargetNewest that 6.18 lacks). Two
 // builds that both call themselves 6.18.44 differ in them, so that it is asked by a program: a pointer found equal to the context is not

@@ -14,7 +14,7 @@ func (l *lowerer) setCallback() {
 	if f := l.fact(l.pc).Callback; f > 0 {
 		l.number(2, int(f))
 	} else {
-		l.numberOf(2)
+		l.byAddress(2, func(f int) { l.number(2, f) })
 	}
 	l.emit(ir.Insn{Op: ir.CallHost, Imm: int64(l.env.SetCallback()), Sub: 2})
 	l.inside(start)
@@ -35,25 +35,6 @@ func (l *lowerer) number(r uint8, f int) {
 	l.emit(ir.Insn{Op: ir.Mov, W: 8, Dst: r, Imm: int64(n), Flag: ir.FlagImm})
 }
 
-// numberOf emits r = the number of the function whose address is in r, which is one of several.
-func (l *lowerer) numberOf(r uint8) {
-	var done []int
-	for f := range l.p.Funcs {
-		if l.funcOf[f] < 0 || !l.isCallback(f) {
-			continue
-		}
-		l.emit(ir.Insn{Op: ir.FuncAddr, Dst: 5, Off: l.funcOf[f]})
-		next := l.jumpAhead(ir.Insn{Op: ir.Jcc, Sub: ir.NE, W: 8, Dst: r, Src: 5})
-		l.number(r, f)
-		done = append(done, l.jumpAhead(ir.Insn{Op: ir.Jmp}))
-		l.land(next)
-	}
-	l.emit(ir.Insn{Op: ir.Trap}) // the proof knows all
-	for _, j := range done {
-		l.land(j)
-	}
-}
-
 // asyncEntries emits the entries.
 func (l *lowerer) asyncEntries() {
 	for _, f := range l.async {
@@ -72,14 +53,12 @@ func (l *lowerer) asyncEntries() {
 
 // workqueue emits a call of the kernel's functions on work queues, and reports whether kfunc k is one.
 func (l *lowerer) workqueue(k int) bool {
-	if k < len(l.env.Kfuncs) && (l.env.Kfuncs[k].Handle != 0 || l.env.Kfuncs[k].Native != 0) || l.res == nil {
-		return false // somebody's own
+	own := k < len(l.env.Kfuncs) && (l.env.Kfuncs[k].Handle != 0 || l.env.Kfuncs[k].Native != 0) // somebody's
+	if own || l.res == nil || l.env.SetCallback == nil || l.env.Kfunc == nil {
+		return false
 	}
 	switch name := l.p.Kfuncs[k].Name; name {
 	case "bpf_wq_set_callback_impl":
-		if l.env.SetCallback == nil {
-			return false
-		}
 		l.setCallback()
 		return true
 	case "bpf_wq_init", "bpf_wq_start":

@@ -174,6 +174,11 @@ func (l *lowerer) callCallback(r uint8) {
 		l.callFunc(int(f))
 		return
 	}
+	l.byAddress(r, l.callFunc)
+}
+
+// byAddress emits what do emits for the function whose address is in r, which is one of several. r5 is lost.
+func (l *lowerer) byAddress(r uint8, do func(f int)) {
 	var done []int
 	for f := range l.p.Funcs {
 		if l.funcOf[f] < 0 || !l.isCallback(f) {
@@ -181,7 +186,7 @@ func (l *lowerer) callCallback(r uint8) {
 		}
 		l.emit(ir.Insn{Op: ir.FuncAddr, Dst: 5, Off: l.funcOf[f]})
 		next := l.jumpAhead(ir.Insn{Op: ir.Jcc, Sub: ir.NE, W: 8, Dst: r, Src: 5})
-		l.callFunc(f)
+		do(f)
 		done = append(done, l.jumpAhead(ir.Insn{Op: ir.Jmp}))
 		l.land(next)
 	}

@@ -59,7 +59,7 @@ type Env struct {
 type Clock interface {
 	// Now returns nanoseconds.
 	Now() uint64
-	// At calls f, on some goroutine and never before it returns, once Now has reached at. stop takes that back.
+	// At has f called once Now has reached at, on another goroutine or later on any, but not by itself. stop takes that back.
 	At(at uint64, f func()) (stop func() bool)
 }
 
