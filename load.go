@@ -413,7 +413,7 @@ func (l *loader) writeLog(p *Program) {
 
 // lower binds what the program names to what exists and makes IR of it.
 func (l *loader) lower(p *Program) error {
-	env := lower.Env{Helper: helpers.Handle, Kfunc: helpers.KfuncHandle, SetCallback: p.setCallback}
+	env := lower.Env{Helper: helpers.Handle, Kfunc: helpers.KfuncHandle, SetCallback: p.setCallback, RingNotify: helpers.RingNotify}
 	for _, m := range p.maps {
 		b := binding(m)
 		if p.res == nil {
@@ -453,7 +453,7 @@ func (l *loader) lower(p *Program) error {
 
 var layoutKinds = map[maps.LayoutKind]ir.MapKind{
 	maps.LayoutOther: ir.MapOther, maps.LayoutArray: ir.MapArray, maps.LayoutPerCPUArray: ir.MapPerCPUArray, maps.LayoutProgArray: ir.MapProgArray,
-	maps.LayoutArrayOfMaps: ir.MapArrayOfMaps,
+	maps.LayoutArrayOfMaps: ir.MapArrayOfMaps, maps.LayoutRing: ir.MapRing,
 }
 
 // binding is a map as lowering wants it.

@@ -1,6 +1,8 @@
 package helpers
 
 import (
+	"sync"
+
 	"github.com/skep-bpf/skep/internal/errno"
 	"github.com/skep-bpf/skep/internal/rt"
 	"github.com/skep-bpf/skep/maps"
@@ -26,7 +28,7 @@ func ringOf(handle uint64) maps.Ring { return maps.SideOf(maps.FromHandle(handle
 func reserve(r *rt.Run, ring maps.Ring, n uint64) uint64 {
 	addr := ring.Reserve(n)
 	if addr != 0 {
-		r.Hold(rt.Held{Addr: addr, Drop: maps.DropRecord})
+		r.Hold(rt.Held{Addr: addr, Kind: rt.HeldRecord})
 	}
 	return addr
 }
@@ -69,6 +71,17 @@ func ringbufSubmit(r *rt.Run, a *[12]uint64) uint64 {
 
 func ringbufDiscard(r *rt.Run, a *[12]uint64) uint64 {
 	giveBack(r, a[0], a[1], true)
+	return 0
+}
+
+var notifyHandle = sync.OnceValue(func() rt.Handle { return rt.Register(notifyRing) })
+
+// RingNotify is the function that code calls which has submitted or discarded a record by itself, if somebody waits for records:
+// lower.Env.RingNotify. It takes where the ring begins, the record and the flags.
+func RingNotify() rt.Handle { return notifyHandle() }
+
+func notifyRing(_ *rt.Run, a *[12]uint64) uint64 {
+	maps.NotifyRing(a[0], a[1], a[2])
 	return 0
 }
 

@@ -26,6 +26,6 @@ func TestLargeMaps(t *testing.T) {
 		defer r.Close()
 		a := SideOf(r).Ring().Reserve(maxRecord)
 		rt.Mem(a, maxRecord)[maxRecord-1] = 1
-		DropRecord(a)
+		dropRecord(a)
 	}
 }

@@ -34,7 +34,7 @@ func SpinLock(r *rt.Run, addr uint64) {
 		}
 		runtime.Gosched()
 	}
-	r.Hold(rt.Held{Addr: addr, Drop: dropLock})
+	r.Hold(rt.Held{Addr: addr, Kind: rt.HeldLock})
 }
 
 // SpinUnlock gives it back.
@@ -42,5 +42,7 @@ func SpinUnlock(r *rt.Run, addr uint64) {
 	r.GiveBack(addr)
 	dropLock(addr)
 }
+
+func init() { rt.OnDrop(rt.HeldLock, dropLock) }
 
 func dropLock(addr uint64) { lockAtAddr(addr).Store(0) }

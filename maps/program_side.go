@@ -104,6 +104,7 @@ const (
 	LayoutPerCPUArray
 	LayoutProgArray
 	LayoutArrayOfMaps // values are handles
+	LayoutRing        // Values is where the ring begins (rt.Ring...), MaxEntries how many bytes of data it has
 )
 
 // Layout returns the map's layout. It does not change while the map is held.
@@ -120,6 +121,10 @@ func (m *Map) Layout() Layout {
 		return l
 	case *mapArray:
 		return Layout{Kind: LayoutArrayOfMaps, Values: uint64(s.m.addr(0)), Stride: 8, MaxEntries: s.max}
+	case *ringBuf:
+		if m.typ == ebpf.RingBuf {
+			return Layout{Kind: LayoutRing, Values: uint64(s.m.addr(0)), MaxEntries: m.maxEntries}
+		}
 	case *progArray:
 		return Layout{Kind: LayoutProgArray, Values: uint64(memOf(s.region).addr(0)), Stride: 8, MaxEntries: s.max, ProgArray: s.arr}
 	}

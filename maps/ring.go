@@ -25,9 +25,6 @@ type ringBuf struct {
 	m      mem
 	size   uint64
 
-	mu      sync.Mutex // of producers: positions and new headers
-	pending uint64     // the first record that may not be committed yet
-
 	taking sync.Mutex // of readers: who believes a header knows that nobody takes the record meanwhile
 
 	waiters waitQueue
@@ -37,19 +34,18 @@ type ringBuf struct {
 }
 
 const (
-	ringPage   = 4096
-	ringShift  = 12
-	ringOwner  = 0            // the number of the map, in the ring's own page
-	ringCons   = ringPage     // the position up to which everything is read
-	ringProd   = 2 * ringPage // the position behind the last record
-	ringData   = 3 * ringPage
-	ringHeader = 8
-
-	ringBusy    = 1 << 31
-	ringDiscard = 1 << 30
-
-	// maxRecord is the longest record there can be (RINGBUF_MAX_RECORD_SZ).
-	maxRecord = 1<<32/4 - 1
+	ringPage    = rt.RingPage
+	ringShift   = rt.RingShift
+	ringOwner   = rt.RingOwner
+	ringLock    = rt.RingLock
+	ringPending = rt.RingPending
+	ringCons    = rt.RingCons
+	ringProd    = rt.RingProd
+	ringData    = rt.RingData
+	ringHeader  = rt.RingHeader
+	ringBusy    = rt.RingBusy
+	ringDiscard = rt.RingDiscard
+	maxRecord   = rt.MaxRecord
 )
 
 // Flags of submit, discard and output (linux/bpf.h).
@@ -67,8 +63,15 @@ func newRingBuf(size uint32, limit uint64) (*ringBuf, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &ringBuf{region: r, m: memOf(r), size: uint64(size)}, nil
+	b := &ringBuf{region: r, m: memOf(r), size: uint64(size)}
+	b.waiters.n = b.m.u32(rt.RingWaiters)
+	return b, nil
 }
+
+// lock keeps other producers out, of which some are machine code (lower/ring.go): there nothing that could wait or fail comes before the
+// lock is given back, and nobody waits for it.
+func (r *ringBuf) lock()   { takeLock(r.m.u32(ringLock)) }
+func (r *ringBuf) unlock() { r.m.u32(ringLock).Store(0) }
 
 func (r *ringBuf) mask() uint64 { return r.size - 1 }
 
@@ -99,14 +102,13 @@ func (r *ringBuf) reserve(n uint64) uint64 {
 		return 0
 	}
 	cons := r.m.u64(ringCons).Load()
-	r.mu.Lock()
-	defer r.mu.Unlock()
+	r.lock()
+	defer r.unlock()
 	prod := r.m.u64(ringProd).Load()
 	next := prod + recordSize(n)
-	r.advancePending(prod)
 	// Neither may the producer run into what is not read yet, nor may one record that is not committed yet span the ring with those
 	// behind it: the bytes of such a record are still the program's that reserved it.
-	if next-cons > r.mask() || next-r.pending > r.mask() {
+	if next-cons > r.mask() || next-r.advancePending(prod, next) > r.mask() {
 		return 0
 	}
 	off := r.at(prod)
@@ -115,15 +117,25 @@ func (r *ringBuf) reserve(n uint64) uint64 {
 	return uint64(r.m.addr(off + ringHeader))
 }
 
-// advancePending skips the records that are committed by now.
-func (r *ringBuf) advancePending(prod uint64) {
-	for r.pending < prod {
-		head := r.m.u32(r.at(r.pending)).Load()
-		if head&ringBusy != 0 {
-			return
-		}
-		r.pending += recordSize(uint64(head &^ ringDiscard))
+// aheadOfNeed is how many committed records are skipped at once, so that machine code, which skips none, goes on by itself for as many.
+const aheadOfNeed = 1024
+
+// advancePending returns where the first record begins that may not be committed yet. If there is no room up to next it skips records that
+// are committed by now.
+func (r *ringBuf) advancePending(prod, next uint64) uint64 {
+	pending := r.m.u64(ringPending).Load()
+	if next-pending <= r.mask() {
+		return pending
 	}
+	for n := 0; pending < prod && (n < aheadOfNeed || next-pending > r.mask()); n++ {
+		head := r.m.u32(r.at(pending)).Load()
+		if head&ringBusy != 0 {
+			break
+		}
+		pending += recordSize(uint64(head &^ ringDiscard))
+	}
+	r.m.u64(ringPending).Store(pending)
+	return pending
 }
 
 // commit gives the record whose bytes lie at addr to the reader, or marks it as one to skip (bpf_ringbuf_commit).
@@ -134,6 +146,11 @@ func (r *ringBuf) commit(addr, flags uint64, discard bool) {
 		head |= ringDiscard
 	}
 	r.m.u32(off).Store(head)
+	r.notify(off, flags)
+}
+
+// notify wakes readers for the record whose header lies at off, which is committed.
+func (r *ringBuf) notify(off int, flags uint64) {
 	caughtUp := r.at(r.m.u64(ringCons).Load()) == off // the reader waits for this one
 	if flags&RingForceWakeup != 0 || caughtUp && flags&RingNoWakeup == 0 {
 		r.waiters.wake()
@@ -180,5 +197,12 @@ func (r Ring) Discard(addr, flags uint64) { r.r.commit(addr, flags, true) }
 // Query is bpf_ringbuf_query.
 func (r Ring) Query(what uint64) uint64 { return r.r.query(what) }
 
-// DropRecord discards the record at addr, which an abandoned run held.
-func DropRecord(addr uint64) { RingOf(addr).Discard(addr, 0) }
+// NotifyRing wakes the readers of the ring that begins at base for the record at addr, which machine code gave to them.
+func NotifyRing(base, addr, flags uint64) {
+	SideOf((*registry.table.Load())[ownerAt(base)]).Ring().r.notify(int(addr-base-ringHeader), flags)
+}
+
+func init() { rt.OnDrop(rt.HeldRecord, dropRecord) }
+
+// dropRecord discards the record at addr, which an abandoned run held.
+func dropRecord(addr uint64) { RingOf(addr).Discard(addr, 0) }

@@ -102,15 +102,17 @@ func (r Ring) EndDrain() int {
 }
 
 // Hold is what a run holds while it drains the ring.
-func (r Ring) Hold() rt.Held { return rt.Held{Addr: uint64(r.r.m.addr(0)), Drop: abandonDrain} }
+func (r Ring) Hold() rt.Held { return rt.Held{Addr: uint64(r.r.m.addr(0)), Kind: rt.HeldDrain} }
+
+func init() { rt.OnDrop(rt.HeldDrain, abandonDrain) }
 
 // abandonDrain ends the call of a run that was stopped in it.
 func abandonDrain(addr uint64) { SideOf((*registry.table.Load())[ownerAt(addr)]).Ring().EndDrain() }
 
 // Put adds a record for programs to drain; false if there is no room.
 func (r Ring) Put(p []byte) bool {
-	r.r.mu.Lock()
-	defer r.r.mu.Unlock()
+	r.r.lock()
+	defer r.r.unlock()
 	m, size := r.r.m, recordSize(uint64(len(p)))
 	prod := m.u64(ringProd).Load()
 	if size > r.r.size-(prod-m.u64(ringCons).Load()) {

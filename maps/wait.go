@@ -11,7 +11,7 @@ import (
 // A sleeper counts itself in, looks once more whether there is something, and only then sleeps; who has news makes it visible first
 // and looks for sleepers then. Both are sequentially consistent, so that one of the two sees the other.
 type waitQueue struct {
-	n      atomic.Int32
+	n      *atomic.Uint32 // how many are asleep, where machine code sees it
 	mu     sync.Mutex
 	asleep map[chan struct{}]bool
 }
@@ -31,7 +31,7 @@ func (q *waitQueue) leave(c chan struct{}) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	delete(q.asleep, c)
-	q.n.Add(-1)
+	q.n.Add(^uint32(0))
 }
 
 // wake wakes all sleepers.

@@ -27,7 +27,18 @@ const (
 	BlockBack     = 232 // where the stubs continue
 	BlockFaultLR  = 240 // the link register, where there is one
 	BlockGoG      = 248 // the goroutine, where Go keeps it in a register
-	BlockSize     = 256
+	BlockHeld     = 256 // what the run holds (rt.HeldList)
+	BlockSize     = BlockHeld + HeldSize
+)
+
+// The list of what a run holds: two words, in the first of which stands how many bytes of entries are in use, then the entries: an address
+// and what is to be done with it. A proven program holds what it has pointers to, in eight frames of stack and in its registers; so the
+// list has room for all.
+const (
+	HeldEntry = 16
+	HeldMax   = 1000
+	HeldBytes = HeldMax * HeldEntry
+	HeldSize  = 16 + HeldBytes
 )
 
 // Exit codes: why machine code left to Go. Codes from ExitFirstHandle on are handles of host functions.

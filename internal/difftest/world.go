@@ -140,7 +140,7 @@ func (w *World) Close() error {
 
 // Env binds the maps and the helpers for lowering.
 func (w *World) Env() *lower.Env {
-	e := &lower.Env{Helper: helpers.Handle, Kfunc: helpers.KfuncHandle, Kfuncs: w.kfuncs}
+	e := &lower.Env{Helper: helpers.Handle, Kfunc: helpers.KfuncHandle, RingNotify: helpers.RingNotify, Kfuncs: w.kfuncs}
 	for _, m := range w.maps {
 		l := m.Layout()
 		b := lower.MapBinding{
@@ -154,6 +154,8 @@ func (w *World) Env() *lower.Env {
 			b.Kind = ir.MapPerCPUArray
 		case maps.LayoutProgArray:
 			b.Kind = ir.MapProgArray
+		case maps.LayoutRing:
+			b.Kind = ir.MapRing
 		case maps.LayoutArrayOfMaps:
 			b.Kind = ir.MapArrayOfMaps
 		}

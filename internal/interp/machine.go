@@ -45,8 +45,8 @@ type machine struct {
 	rounds  int
 	budget  int64
 	bounded bool
-	stack   *offheap.Region
-	low     uint64 // lowest stack address in use
+	stack   *offheap.Region // and behind it what the run holds
+	low     uint64          // lowest stack address in use
 	last    rt.Region
 	args    [12]uint64
 	err     error
@@ -70,7 +70,7 @@ var machines = make([][]*machine, rt.CPUs())
 // machineFor returns the machine of r.
 func machineFor(r *rt.Run) (*machine, error) {
 	for len(machines[r.CPU]) <= r.Depth() {
-		s, err := offheap.Alloc(stackBytes, offheap.WithGuard())
+		s, err := offheap.Alloc(stackBytes+abi.HeldSize, offheap.WithGuard())
 		if err != nil {
 			return nil, fmt.Errorf("interpreter stack: %w", err)
 		}
@@ -89,6 +89,7 @@ func (c *Code) exec(ctx context.Context, r *rt.Run, fn int) (uint64, error) {
 	m.budget, m.bounded = c.opt.Budget, c.opt.Budget > 0
 	m.low = uint64(m.stack.Addr()) + stackBytes
 	m.last = rt.Region{}
+	r.HoldIn(heldAt(m.held()))
 	r.Stack = rt.Region{Base: uint64(m.stack.Addr()), Size: stackBytes, Name: "stack"}
 	m.enter(c, fn)
 	m.regs[1] = uint64(r.Ctx)
@@ -145,6 +146,23 @@ func (m *machine) access(a uint64, n uint8, write bool) bool {
 		m.last = g
 	}
 	return ok
+}
+
+// held returns the address of what the run holds.
+func (m *machine) held() uint64 { return uint64(m.stack.Addr()) + stackBytes }
+
+// own reports whether [a, a+n) is memory of the runtime that lowered code may touch; if not, it faults.
+func (m *machine) own(a uint64, n uint8) bool {
+	if g := (rt.Region{Base: m.held(), Size: abi.HeldSize}); g.Contains(a, uint64(n)) {
+		return true
+	}
+	for i := range m.code.prog.Own {
+		if g := rt.Region(m.code.prog.Own[i]); g.Contains(a, uint64(n)) {
+			return true
+		}
+	}
+	m.fault(a, "access of %d bytes outside the runtime's memory", n)
+	return false
 }
 
 // find returns the region of the run that holds [a, a+n).

@@ -3,6 +3,8 @@ package interp
 import (
 	"sync/atomic"
 	"unsafe"
+
+	"github.com/skep-bpf/skep/internal/rt"
 )
 
 // The functions here touch program memory at machine addresses. Precondition of each: the caller has checked that
@@ -13,6 +15,9 @@ func ptr(a uint64) unsafe.Pointer {
 	p := uintptr(a)
 	return *(*unsafe.Pointer)(unsafe.Pointer(&p))
 }
+
+// heldAt is the list at an address.
+func heldAt(a uint64) *rt.HeldList { return (*rt.HeldList)(ptr(a)) }
 
 func load(a uint64, w uint8) uint64 {
 	switch w {

@@ -36,7 +36,7 @@ func (m *machine) watched() {
 	last := int32(-1)
 	for m.err == nil {
 		in := m.insn()
-		if m.bounded {
+		if m.bounded && (in.Flag&ir.FlagInside == 0 || in.Op == ir.Yield) { // inside, a lock may be taken
 			if m.budget--; m.budget < 0 {
 				m.err = fmt.Errorf("program %s: instruction %d: %w", m.code.prog.Name, in.PC, rt.ErrBudget)
 				return
@@ -261,12 +261,20 @@ func (m *machine) holds(in *ir.Insn) bool {
 	return a&b == 0
 }
 
+// may reports whether in may access memory at a.
+func (m *machine) may(in *ir.Insn, a uint64, write bool) bool {
+	if in.Flag&ir.FlagOwn != 0 {
+		return m.own(a, in.W)
+	}
+	return m.access(a, in.W, write)
+}
+
 // memory executes loads, stores and atomic operations.
 func (m *machine) memory(in *ir.Insn) {
 	switch in.Op {
 	case ir.Load, ir.LoadAcquire:
 		a := m.regs[in.Src] + uint64(int64(in.Off))
-		if !m.access(a, in.W, false) {
+		if !m.may(in, a, false) {
 			return
 		}
 		switch {
@@ -279,7 +287,7 @@ func (m *machine) memory(in *ir.Insn) {
 		}
 	case ir.Store, ir.StoreRelease:
 		a := m.regs[in.Dst] + uint64(int64(in.Off))
-		if !m.access(a, in.W, true) {
+		if !m.may(in, a, true) {
 			return
 		}
 		if in.Op == ir.StoreRelease && in.W >= 4 && a%uint64(in.W) == 0 {
@@ -295,7 +303,7 @@ func (m *machine) memory(in *ir.Insn) {
 // atomic executes a read-modify-write operation as a loop around compare-and-swap.
 func (m *machine) atomic(in *ir.Insn) {
 	a := m.regs[in.Dst] + uint64(int64(in.Off))
-	if !m.access(a, in.W, true) {
+	if !m.may(in, a, true) {
 		return
 	}
 	if a%uint64(in.W) != 0 {
@@ -361,6 +369,8 @@ func (m *machine) special(in *ir.Insn) {
 		}
 	case ir.ArrayLookup:
 		m.lookup(in)
+	case ir.Held:
+		m.regs[in.Dst] = m.held()
 	case ir.CPU:
 		m.regs[0] = uint64(m.run.CPU)
 	default:

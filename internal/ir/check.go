@@ -96,8 +96,8 @@ var rules = [NumOps]rule{
 	AtomicAnd: {widths: w48, base: true, src: true}, AtomicXor: {widths: w48, base: true, src: true},
 	AtomicXchg: {widths: w48, base: true, src: true}, AtomicCmpXchg: {widths: w48, base: true, src: true},
 	LoadAcquire: {widths: wAll, dst: true, src: true}, StoreRelease: {widths: wAll, base: true, src: true},
-	Jcc:     {widths: w48, base: true, src: true, imm: true},
-	ArgLoad: {dst: true}, ArgStore: {src: true, imm: true}, ArgExt: {widths: 1<<1 | 1<<2 | 1<<4},
+	Jcc:  {widths: w48, base: true, src: true, imm: true},
+	Held: {dst: true}, ArgLoad: {dst: true}, ArgStore: {src: true, imm: true}, ArgExt: {widths: 1<<1 | 1<<2 | 1<<4},
 }
 
 // checkInsn returns what is wrong with in, "" if nothing is.

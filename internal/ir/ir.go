@@ -29,6 +29,8 @@ const (
 	FlagFetch
 	// FlagKeyReg: a lookup's key is the lower half of Src itself.
 	FlagKeyReg
+	// FlagOwn: the access is not the program's but lowering's, to memory of the runtime (Program.Own, rt.HeldList).
+	FlagOwn
 	// FlagInside: control comes here only inside of the BPF instruction, whose registers may be changed already.
 	FlagInside
 )
@@ -129,6 +131,8 @@ const (
 	ArrayLookup
 	// r0 = the slot number of this run.
 	CPU
+	// Dst = the address of what the run holds (rt.HeldList).
+	Held
 	// Leave this program for entry r3 of program array Off (index into Program.Maps); falls through if it cannot.
 	TailCall
 	// Return r0 from the function.
@@ -181,6 +185,7 @@ const (
 	MapPerCPUArray
 	MapProgArray
 	MapArrayOfMaps // its values are handles of maps
+	MapRing        // a ring buffer (rt.Ring...): Base is where it begins, MaxEntries how many bytes of data it has
 )
 
 // Map is what the instructions ArrayLookup and TailCall need of a map. All memory is off the Go heap and lives as long
@@ -219,6 +224,8 @@ type Program struct {
 	Callbacks []int
 	Maps      []Map
 	Regions   []Region
+	// Own is memory of the runtime that instructions with FlagOwn touch, and no others.
+	Own []Region
 	// Reach find regions that the program may touch as well, beside Regions: those of maps that it finds in maps.
 	Reach []Reach
 }
@@ -259,7 +266,7 @@ var opNames = [NumOps]string{
 	"sext", "zext", "bswap", "funcaddr", "load", "store", "atomic_add", "atomic_or", "atomic_and", "atomic_xor",
 	"atomic_xchg", "atomic_cmpxchg", "load_acquire", "store_release", "jmp", "j", "may_goto", "yield", "set_thrown",
 	"if_thrown", "call",
-	"call_host", "call_native", "arg_load", "arg_store", "arg_ext", "array_lookup", "cpu", "tail_call", "exit", "trap",
+	"call_host", "call_native", "arg_load", "arg_store", "arg_ext", "array_lookup", "cpu", "held", "tail_call", "exit", "trap",
 }
 
 var condNames = [NumConds]string{"eq", "ne", "gt", "ge", "lt", "le", "sgt", "sge", "slt", "sle", "set", "nset"}

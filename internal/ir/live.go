@@ -46,7 +46,7 @@ func (in *Insn) Uses() RegSet {
 func (in *Insn) Defs() RegSet {
 	dst := RegSet(1) << in.Dst
 	switch in.Op {
-	case Mov, Neg, Sext, Zext, Bswap, FuncAddr, Load, LoadAcquire, ArgLoad:
+	case Mov, Neg, Sext, Zext, Bswap, FuncAddr, Load, LoadAcquire, ArgLoad, Held:
 		return dst
 	case AtomicCmpXchg:
 		return 1
@@ -67,7 +67,7 @@ func (in *Insn) Defs() RegSet {
 // Pure reports whether in does nothing but compute Dst, so that it can be left out where Dst is not live after it.
 func (in *Insn) Pure() bool {
 	switch in.Op {
-	case Mov, Neg, Sext, Zext, Bswap, FuncAddr, ArgLoad:
+	case Mov, Neg, Sext, Zext, Bswap, FuncAddr, ArgLoad, Held:
 		return true
 	}
 	return in.Op.IsALU()

@@ -88,7 +88,9 @@ func (l *lowerer) helper(in isa.Insn) {
 		l.fail("helper %s#%d: %w", isa.HelperName(in.Imm), in.Imm, ErrNoRuntime)
 		return
 	}
-	l.emit(ir.Insn{Op: ir.CallHost, Imm: int64(h), Sub: isa.MaxRegArgs})
+	if !l.ring(in.Imm, h) {
+		l.emit(ir.Insn{Op: ir.CallHost, Imm: int64(h), Sub: isa.MaxRegArgs})
+	}
 }
 
 func (l *lowerer) isProgArray(m int32) bool {

@@ -21,6 +21,9 @@ type Env struct {
 	// SetCallback gives the host function behind bpf_timer_set_callback and its kin: it takes the address of the timer and the number of
 	// the callback (ir.Program.Callbacks). nil: there are none.
 	SetCallback func() rt.Handle
+	// RingNotify gives the function to call where records were submitted without a call and somebody waits for them: it takes where the
+	// ring begins, the record and the flags. nil: nothing is submitted without a call.
+	RingNotify func() rt.Handle
 	// Kfuncs are bound to program.Program.Kfuncs by index. Unbound ones may stand where no call is reachable.
 	Kfuncs []KfuncBinding
 	// Exact keeps one result for each BPF instruction: nothing is inlined by meaning or dropped as unused, so that
@@ -34,7 +37,7 @@ type MapBinding struct {
 	Handle uint64
 	Kind   ir.MapKind
 	// Values is the address of value 0: of array maps (kind MapArray, MapPerCPUArray), also for direct access by
-	// ld_imm64 of a map value; of a program array that of its entries, of an array of maps that of their handles. 0 if the map has no
+	// ld_imm64 of a map value; of a program array that of its entries, of an array of maps that of their handles; of a ring buffer where it begins, of which MaxEntries are the bytes of data. 0 if the map has no
 	// such place.
 	Values     uint64
 	Stride     uint32 // bytes from one value to the next

@@ -109,6 +109,9 @@ func (l *lowerer) bindMap(i int) {
 	b := &l.env.Maps[i]
 	m := &l.out.Maps[i]
 	*m = ir.Map{Kind: b.Kind, Base: b.Values, Stride: b.Stride, MaxEntries: b.MaxEntries, PerCPUStride: b.PerCPUStride}
+	if m.Kind == ir.MapRing {
+		l.bindRing(m)
+	}
 	if b.Progs != nil {
 		m.Progs = b.Progs
 	}

@@ -32,9 +32,10 @@ func TestBlock(t *testing.T) {
 		{"GOSP", abi.BlockGoSP, 0}, {"GOBP", abi.BlockGoBP, 8}, {"NATSP", abi.BlockSP, 16}, {"EXIT", abi.BlockExit, 24},
 		{"RESULT", abi.BlockRet, 32}, {"poll in onPreempt", abi.BlockPoll, 40}, {"args in ARGS6", abi.BlockArgs, 80},
 		{"TOP", abi.BlockTop, 176}, {"CODE", abi.BlockCode, 184}, {"CTX", abi.BlockCtx, 192}, {"BACK", abi.BlockBack, 232}, {"back", unsafe.Offsetof(b.back), abi.BlockBack},
-		{"faultLR", unsafe.Offsetof(b.faultLR), abi.BlockFaultLR}, {"goG", unsafe.Offsetof(b.goG), abi.BlockGoG},
+		{"faultLR", unsafe.Offsetof(b.faultLR), abi.BlockFaultLR}, {"goG", unsafe.Offsetof(b.goG), abi.BlockGoG}, {"held", unsafe.Offsetof(b.held), abi.BlockHeld},
 		{"pc in onFault", abi.BlockFaultPC, 200}, {"addr in onFault", abi.BlockFaultAdr, 208}, {"sp in onFault", abi.BlockFaultSP, 216}, {"lr in onFault", abi.BlockFaultLR, 240}, {"GOG", abi.BlockGoG, 248},
 		{"SLOT_MASK", slotSize, 524288}, {"SLOT_BLOCK", slotSize - blockArea, 458752},
+		{"held list", unsafe.Sizeof(b.held), abi.HeldSize},
 		{"size", max(unsafe.Sizeof(b), abi.BlockSize), abi.BlockSize},
 	} {
 		if o.got != o.want {

@@ -169,6 +169,7 @@ func (c *Code) enterAt(ctx context.Context, r *rt.Run, entry uintptr) (uint64, e
 	if r.Stack.Base != o.stack.Base {
 		r.Stack = o.stack
 	}
+	r.HoldIn(&b.held)
 	b.code, b.ctx = entry, r.Ctx
 	b.poll, b.tailCnt, b.thrown = 0, 0, 0
 	if ctx != nil && ctx.Done() != nil {

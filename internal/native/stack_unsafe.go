@@ -67,6 +67,7 @@ type block struct {
 	back               uintptr
 	faultLR            uintptr
 	goG                uintptr
+	held               rt.HeldList
 }
 
 // reserveStacks reserves the address range, less of it where the system refuses that much.

@@ -28,7 +28,7 @@ type Run struct {
 	Async any
 
 	mem   []Region
-	held  []Held
+	held  *HeldList
 	child *Run
 	depth int
 	seq   atomic.Uint64 // releases of the slot, see AfterRuns

@@ -114,7 +114,7 @@ func (r *Run) Nested() *Run {
 func (r *Run) Depth() int { return r.depth }
 
 func (r *Run) clear() {
-	if len(r.held) != 0 {
+	if r.held != nil && r.held.used != 0 {
 		r.dropHeld()
 	}
 	r.Ctx, r.CtxLen, r.Packet, r.Env, r.Err, r.Cancel, r.Async = 0, 0, nil, nil, nil, nil, nil

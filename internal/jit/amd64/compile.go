@@ -266,6 +266,8 @@ func (c *compiler) special(in *ir.Insn) {
 		c.lookup(in)
 	case ir.CPU:
 		c.load(4, rax, at(r12, abi.BlockCPU))
+	case ir.Held:
+		c.lea(8, regs[in.Dst], at(r12, abi.BlockHeld))
 	case ir.TailCall:
 		c.tailCall(in)
 	default: // Trap

@@ -48,6 +48,8 @@ func (c *compiler) special(in *ir.Insn) {
 		c.lookup(in)
 	case ir.CPU:
 		c.access(opLDR, 4, regs[0], at(block, abi.BlockCPU))
+	case ir.Held:
+		c.addImm(opADD, 8, regs[in.Dst], block, abi.BlockHeld)
 	case ir.TailCall:
 		c.tailCall(in)
 	default: // Trap
