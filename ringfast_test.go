@@ -95,7 +95,7 @@ func TestRingWakes(t *testing.T) {
 				go func() {
 					woken <- maps.SideOf(m).Ring().Wait(make(chan struct{}, 1), time.Now().Add(wait), nil)
 				}()
-				for waiters := ringWaiters(m); waiters.Load() == 0; {
+				for waiters := ringWord(m, rt.RingWaiters); waiters.Load() == 0; {
 					time.Sleep(time.Microsecond)
 				}
 				if runOnce(t, p) != 1 {
@@ -221,6 +221,34 @@ func TestRingProducers(t *testing.T) {
 		})
 		if got != sent.Load() || got == 0 {
 			t.Errorf("%d large records, %d were sent", got, sent.Load())
+		}
+	})
+}
+
+// TestRingLock: as long as somebody else changes the ring's positions a program that reserves a record waits.
+func TestRingLock(t *testing.T) {
+	eachEngine(t, func(t *testing.T, e skep.Engine) {
+		m := newRing(t, 4096)
+		p := ringProgram(t, skep.Options{Engine: e}, reserveRecord(m, asm.R6, 8), endRecord(asm.R6, 0, asm.FnRingbufDiscard))
+		lock := ringWord(m, rt.RingLock)
+		lock.Store(1)
+		ran := make(chan struct{})
+		go func() {
+			defer close(ran)
+			runOnce(t, p)
+		}()
+		select {
+		case <-ran:
+			t.Error("the lock is no matter")
+		case <-time.After(20 * time.Millisecond):
+		}
+		lock.Store(0)
+		within(t, "the run", func() { <-ran })
+		if lock.Load() != 0 {
+			t.Error("the lock is taken still")
+		}
+		if n := maps.SideOf(m).Ring().Query(3); n != 16 {
+			t.Errorf("the producer is at %d", n)
 		}
 	})
 }

@@ -8,7 +8,7 @@ import (
 	"github.com/skep-bpf/skep/internal/rt"
 )
 
-// ringWaiters is where a ring buffer says how many readers sleep. The map is open.
-func ringWaiters(m *skep.Map) *atomic.Uint32 {
-	return (*atomic.Uint32)(unsafe.Pointer(unsafe.SliceData(rt.Mem(m.Layout().Values+rt.RingWaiters, 4))))
+// ringWord is a word in a ring buffer's own page (rt.Ring...). The map is open.
+func ringWord(m *skep.Map, off uint64) *atomic.Uint32 {
+	return (*atomic.Uint32)(unsafe.Pointer(unsafe.SliceData(rt.Mem(m.Layout().Values+off, 4))))
 }

@@ -38,7 +38,6 @@ const (
 	ringShift   = rt.RingShift
 	ringOwner   = rt.RingOwner
 	ringLock    = rt.RingLock
-	ringPending = rt.RingPending
 	ringCons    = rt.RingCons
 	ringProd    = rt.RingProd
 	ringData    = rt.RingData
@@ -106,36 +105,15 @@ func (r *ringBuf) reserve(n uint64) uint64 {
 	defer r.unlock()
 	prod := r.m.u64(ringProd).Load()
 	next := prod + recordSize(n)
-	// Neither may the producer run into what is not read yet, nor may one record that is not committed yet span the ring with those
-	// behind it: the bytes of such a record are still the program's that reserved it.
-	if next-cons > r.mask() || next-r.advancePending(prod, next) > r.mask() {
+	// The producer may not run into what is not read yet. That covers records that are not committed yet, whose bytes are still the program's
+	// that reserved them: the reader does not go past those. In Linux anybody can say how far the reader is, here nobody but the reader.
+	if next-cons > r.mask() {
 		return 0
 	}
 	off := r.at(prod)
 	r.m.store64(off, uint64(uint32(n)|ringBusy)|uint64(off>>ringShift)<<32)
 	r.m.u64(ringProd).Store(next) // from here on the header is seen by others
 	return uint64(r.m.addr(off + ringHeader))
-}
-
-// aheadOfNeed is how many committed records are skipped at once, so that machine code, which skips none, goes on by itself for as many.
-const aheadOfNeed = 1024
-
-// advancePending returns where the first record begins that may not be committed yet. If there is no room up to next it skips records that
-// are committed by now.
-func (r *ringBuf) advancePending(prod, next uint64) uint64 {
-	pending := r.m.u64(ringPending).Load()
-	if next-pending <= r.mask() {
-		return pending
-	}
-	for n := 0; pending < prod && (n < aheadOfNeed || next-pending > r.mask()); n++ {
-		head := r.m.u32(r.at(pending)).Load()
-		if head&ringBusy != 0 {
-			break
-		}
-		pending += recordSize(uint64(head &^ ringDiscard))
-	}
-	r.m.u64(ringPending).Store(pending)
-	return pending
 }
 
 // commit gives the record whose bytes lie at addr to the reader, or marks it as one to skip (bpf_ringbuf_commit).

@@ -95,13 +95,10 @@ func (l *lowerer) reserve(m int32, host rt.Handle) {
 	l.emit(ir.Insn{Op: ir.Add, W: 8, Dst: 4, Src: 2})
 	l.imm(ir.Add, 4, rt.RingHeader+7)
 	l.imm(ir.And, 4, ^7)
-	var full []int
-	for _, behind := range []int32{rt.RingCons, rt.RingPending} {
-		l.own(ir.LoadAcquire, 8, 1, 5, behind)
-		l.move(0, 4)
-		l.emit(ir.Insn{Op: ir.Sub, W: 8, Dst: 0, Src: 1})
-		full = append(full, l.ifImm(0, ir.GT, size-1))
-	}
+	l.own(ir.LoadAcquire, 8, 1, 5, rt.RingCons)
+	l.move(0, 4)
+	l.emit(ir.Insn{Op: ir.Sub, W: 8, Dst: 0, Src: 1})
+	full := l.ifImm(0, ir.GT, size-1)
 	l.header(size)
 	l.own(ir.StoreRelease, 8, 5, 4, rt.RingProd)
 	l.unlock()
@@ -110,9 +107,7 @@ func (l *lowerer) reserve(m int32, host rt.Handle) {
 	l.hold(rt.HeldRecord)
 	done := l.jumpAhead(ir.Insn{Op: ir.Jmp})
 
-	for _, j := range full {
-		l.land(j)
-	}
+	l.land(full)
 	l.unlock()
 	for _, j := range slow {
 		l.land(j)
