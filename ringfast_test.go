@@ -253,7 +253,8 @@ func TestRingLock(t *testing.T) {
 	})
 }
 
-// TestRingPanic: a run that ends by a panic of a kfunc while it holds a record gives it up, and no other.
+// TestRingPanic: a run that ends by a panic of a kfunc gives up the record that it holds, and not the one that it got before and submitted
+// already.
 func TestRingPanic(t *testing.T) {
 	eachEngine(t, func(t *testing.T, e skep.Engine) {
 		m := newRing(t, 4096)
@@ -262,7 +263,9 @@ func TestRingPanic(t *testing.T) {
 			t.Fatal(err)
 		}
 		p := ringProgram(t, skep.Options{Engine: e, Kfuncs: &ks}, reserveRecord(m, asm.R6, 8), storeWord(asm.R6, 0, 1),
-			endRecord(asm.R6, 0, asm.FnRingbufSubmit), reserveRecord(m, asm.R6, 8), asm.Instructions{kfuncCall("fails", hostU32)}, endRecord(asm.R6, 0, asm.FnRingbufSubmit))
+			asm.Instructions{loadMap(asm.R1, m), asm.Mov.Imm(asm.R2, 8), asm.Mov.Imm(asm.R3, 0), asm.FnRingbufReserve.Call(), asm.JEq.Imm(asm.R0, 0, "one"), asm.Mov.Reg(asm.R7, asm.R0)},
+			endRecord(asm.R6, 0, asm.FnRingbufSubmit), asm.Instructions{kfuncCall("fails", hostU32)}, endRecord(asm.R7, 0, asm.FnRingbufSubmit),
+			asm.Instructions{asm.Ja.Label("full"), asm.Mov.Reg(asm.R1, asm.R6).WithSymbol("one"), asm.Mov.Imm(asm.R2, 0), asm.FnRingbufSubmit.Call()})
 		for range 3 {
 			if _, err := p.Run(&ebpf.RunOptions{Data: make([]byte, 64)}); err == nil || !strings.Contains(err.Error(), "panicked") {
 				t.Fatal(err)
@@ -274,6 +277,9 @@ func TestRingPanic(t *testing.T) {
 		}
 		if n := len(allRecords(t, r)); n != 3 {
 			t.Errorf("%d records, want 3", n)
+		}
+		if n := maps.SideOf(m).Ring().Query(0); n != 0 {
+			t.Errorf("%d bytes are left", n)
 		}
 	})
 }

@@ -187,6 +187,38 @@ func TestAllocations(t *testing.T) {
 	}
 }
 
+// TestOwn: memory of the runtime is reached by instructions that say so, to the byte, and by no others.
+func TestOwn(t *testing.T) {
+	mem, err := offheap.Alloc(4096)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer mem.Free()
+	base := uint64(mem.Addr())
+	r := rt.Acquire()
+	defer r.Release()
+	for _, c := range []struct {
+		addr  uint64
+		flag  uint8
+		fault bool
+	}{{base, ir.FlagOwn, false}, {base + 56, ir.FlagOwn, false}, {base + 57, ir.FlagOwn, true}, {base - 1, ir.FlagOwn, true}, {base, 0, true}, {base + 64, 0, false}, {base + 64, ir.FlagOwn, true}} {
+		// after an access that is right, which must not be taken for the other kind
+		p := program(movImm(1, int64(base)), ir.Insn{Op: ir.Load, W: 8, Dst: 0, Src: 1, Flag: ir.FlagOwn}, movImm(1, int64(base+64)), ir.Insn{Op: ir.Load, W: 8, Dst: 0, Src: 1},
+			movImm(1, int64(c.addr)), ir.Insn{Op: ir.Load, W: 8, Dst: 0, Src: 1, Flag: c.flag}, exit)
+		p.Own, p.Regions = []ir.Region{{Base: base, Size: 64}}, []ir.Region{{Base: base + 64, Size: 64}}
+		if _, err := exec(context.Background(), t, p, interp.Options{}, r); (err != nil) != c.fault {
+			t.Errorf("%#x with flag %d: %v", c.addr-base, c.flag, err)
+		}
+	}
+	held := []ir.Insn{{Op: ir.Held, Dst: 1}, {Op: ir.Load, W: 8, Dst: 0, Src: 1, Flag: ir.FlagOwn}, exit}
+	for _, flag := range []uint8{ir.FlagOwn, 0} {
+		held[1].Flag = flag
+		if v, err := exec(context.Background(), t, program(held...), interp.Options{}, r); v != 0 || (err != nil) != (flag == 0) {
+			t.Errorf("what is held with flag %d: %d, %v", flag, v, err)
+		}
+	}
+}
+
 // TestAbandonedThrow: a run that ends between a throw and its catch leaves nothing to the next.
 func TestAbandonedThrow(t *testing.T) {
 	r := rt.Acquire()

@@ -141,6 +141,29 @@ func TestFault(t *testing.T) {
 	}
 }
 
+// TestHeldList: machine code finds what the run holds.
+func TestHeldList(t *testing.T) {
+	r := acquire(t)
+	look := load(t, prog("held", ir.Insn{Op: ir.Held, Dst: 6}, ir.Insn{Op: ir.Load, W: 8, Dst: 7, Src: 6}, ir.Insn{Op: ir.Add, W: 8, Dst: 6, Src: 7},
+		ir.Insn{Op: ir.Load, W: 8, Dst: 0, Src: 6}, exit))
+	first := rt.Held{Addr: 77, Kind: rt.HeldLock}
+	expect := func(want uint64) {
+		t.Helper()
+		if got, err := look.Exec(context.Background(), r); got != want || err != nil {
+			t.Error(got, err)
+		}
+	}
+	expect(0)
+	r.Hold(first)
+	expect(77)
+	r.Hold(rt.Held{Addr: 78})
+	expect(78)
+	r.GiveBack(78)
+	expect(77)
+	r.GiveBack(77)
+	expect(0)
+}
+
 // TestAbandonedThrow: a run that ends between a throw and its catch leaves nothing to the next.
 func TestAbandonedThrow(t *testing.T) {
 	r := acquire(t)

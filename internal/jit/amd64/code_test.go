@@ -111,6 +111,11 @@ func TestCode(t *testing.T) {
 			{Op: ir.SetThrown, Imm: 1}, exit},
 		want: `push rax; call 0x24; cmp dword ptr [r12+0x34], 0x0; jnz 0x17; mov eax, 0x1; mov rsp, rbp; ret;
 			mov dword ptr [r12+0x34], 0x0; mov rsp, rbp; ret; mov dword ptr [r12+0x34], 0x1; ret`,
+	}, {
+		name:  "what is held",
+		funcs: []ir.Func{{End: 3}},
+		in:    []ir.Insn{{Op: ir.Held, Dst: 3}, {Op: ir.Load, W: 8, Dst: 0, Src: 3, Flag: ir.FlagOwn}, exit},
+		want:  `lea rdx, ptr [r12+0x100]; mov rax, qword ptr [rdx]; ret`,
 	}} {
 		p := &ir.Program{Name: c.name, Insns: c.in, Funcs: c.funcs, Maps: c.maps}
 		code, err := Compile(p, Options{BMI2: true, MOVBE: true})

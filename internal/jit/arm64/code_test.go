@@ -120,6 +120,11 @@ func TestCode(t *testing.T) {
 			{Op: ir.SetThrown, Imm: 1}, exit},
 		want: `str x30, [x29,#8]; bl .+0x28; mov x8, x0; ldr w16, [x23,#52]; cbnz w16, .+0xc; mov w8, #0x1; b .+0x8;
 			str wzr, [x23,#52]; mov x0, x8; ldr x30, [x29,#8]; ret; mov w16, #0x1; str w16, [x23,#52]; mov x0, x8; ret`,
+	}, {
+		name:  "what is held",
+		funcs: []ir.Func{{End: 3}},
+		in:    []ir.Insn{{Op: ir.Held, Dst: 3}, {Op: ir.Load, W: 8, Dst: 0, Src: 3, Flag: ir.FlagOwn}, exit},
+		want:  `add x2, x23, #0x100; ldr x8, [x2]; mov x0, x8; ret`,
 	}} {
 		p := &ir.Program{Name: c.name, Insns: c.in, Funcs: c.funcs, Maps: c.maps}
 		code, err := Compile(p, Options{LSE: true})
