@@ -100,7 +100,7 @@ func NewCollectionWithOptions(spec *ebpf.CollectionSpec, opts Options) (_ *Colle
 	}
 	var names []string
 	for _, name := range sortedKeys(spec.Programs) {
-		if spec.Programs[name].Type != ebpf.UnspecifiedProgram {
+		if s := spec.Programs[name]; s.Type != ebpf.UnspecifiedProgram || opts.hookOf(s) != nil {
 			names = append(names, name)
 		}
 	}

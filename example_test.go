@@ -6,6 +6,7 @@ import (
 	"log"
 
 	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/asm"
 
 	"github.com/skep-bpf/skep"
 )
@@ -108,4 +109,41 @@ func ExampleVerifierError() {
 	// Output:
 	// unchecked out-of-bounds
 	// line 70: return eth->proto == bpf_htons(0x0800) ? XDP_PASS : XDP_DROP;
+}
+
+// A hook is a place of the application's own where plug-ins run: here one that decides on orders, may change the price, and answers 0 or 1.
+func ExampleNewHook() {
+	type Order struct {
+		Customer uint32
+		Items    uint32
+		Price    uint64 `bpf:"rw"`
+	}
+	hook, err := skep.NewHook(skep.HookSpec{Section: "shop/order", Context: Order{}, Returns: &skep.ReturnRange{Min: 0, Max: 1}})
+	if err != nil {
+		log.Fatal(err)
+	}
+	load := func(insns asm.Instructions) (*skep.Program, error) {
+		return skep.NewProgramWithOptions(&ebpf.ProgramSpec{Name: "plugin", SectionName: "shop/order", Instructions: insns},
+			skep.Options{Hooks: []*skep.Hook{hook}})
+	}
+	half, err := load(asm.Instructions{
+		asm.LoadMem(asm.R2, asm.R1, 8, asm.DWord),
+		asm.RSh.Imm(asm.R2, 1),
+		asm.StoreMem(asm.R1, 8, asm.R2, asm.DWord),
+		asm.Mov.Imm(asm.R0, 1),
+		asm.Return(),
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer half.Close()
+	order := Order{Customer: 7, Items: 2, Price: 100}
+	ret, err := half.Run(&ebpf.RunOptions{Context: &order, ContextOut: &order})
+	fmt.Println(ret, order.Price, err)
+
+	_, err = load(asm.Instructions{asm.StoreImm(asm.R1, 4, 99, asm.Word), asm.Mov.Imm(asm.R0, 1), asm.Return()})
+	fmt.Println(err)
+	// Output:
+	// 1 50 <nil>
+	// program plugin: invalid bpf_context access off=4 size=4 (insn 0)
 }

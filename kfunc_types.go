@@ -125,12 +125,18 @@ func (h handedOut) checkParams(f *kfunc, proto *btf.FuncProto) error {
 // goFunc returns the Go function behind a kfunc of a program and its prototype; nil if there is none.
 func (k *Kfuncs) goFunc(p *program.Kfunc) (*kfunc, *btf.FuncProto) {
 	f, ok := k.find(p.Name)
-	if !ok || f.fn == nil || p.Type == nil {
-		return nil, nil
-	}
-	proto, ok := p.Type.Type.(*btf.FuncProto)
-	if !ok {
+	proto, has := kfuncProto(p)
+	if !ok || f.fn == nil || !has {
 		return nil, nil
 	}
 	return f, proto
+}
+
+// kfuncProto returns the prototype that a program has for a kfunc.
+func kfuncProto(k *program.Kfunc) (*btf.FuncProto, bool) {
+	if k.Type == nil {
+		return nil, false
+	}
+	proto, ok := k.Type.Type.(*btf.FuncProto)
+	return proto, ok
 }

@@ -18,7 +18,6 @@ import (
 	"github.com/skep-bpf/skep/internal/native"
 	"github.com/skep-bpf/skep/internal/perfmap"
 	"github.com/skep-bpf/skep/internal/program"
-	"github.com/skep-bpf/skep/internal/progtype"
 	"github.com/skep-bpf/skep/internal/rt"
 	"github.com/skep-bpf/skep/maps"
 	"github.com/skep-bpf/skep/verifier"
@@ -268,13 +267,16 @@ func (l *loader) prepare(spec *ebpf.ProgramSpec, name string) (*Program, error) 
 	if err != nil {
 		return nil, err
 	}
+	if err := l.opts.bindHook(spec, prog); err != nil {
+		return nil, err
+	}
 	return l.load(prog)
 }
 
 // load proves and lowers a program. It has no engine yet.
 func (l *loader) load(prog *program.Program) (_ *Program, err error) {
 	p := &Program{name: prog.Name, id: programIDs.Add(1), prog: prog, env: l.env}
-	p.ctx = progtype.Of(prog.Type, prog.AttachType, l.opts.arch())
+	p.ctx = prog.Context(l.opts.arch())
 	p.refs.Store(1)
 	defer func() {
 		if err != nil {

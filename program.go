@@ -68,7 +68,7 @@ func NewProgramWithOptions(spec *ebpf.ProgramSpec, opts Options) (*Program, erro
 // Name returns the program's name.
 func (p *Program) Name() string { return p.name }
 
-// Type returns the program's type.
+// Type returns the program's type, ebpf.UnspecifiedProgram if it is a hook's.
 func (p *Program) Type() ebpf.ProgramType { return p.prog.Type }
 
 // Engine returns what runs the program: EngineJIT or EngineInterpreter.
@@ -79,7 +79,7 @@ func (p *Program) String() string {
 	if p == nil {
 		return "Program(nil)"
 	}
-	return fmt.Sprintf("%s(%s)#%d", p.prog.Type, p.name, p.id)
+	return fmt.Sprintf("%s(%s)#%d", p.prog.Kind(), p.name, p.id)
 }
 
 // VerifierLog returns the verifier's log, empty if Options.LogLevel did not ask for one.
@@ -126,8 +126,11 @@ func (p *Program) TailTarget() *rt.Target { return p.exec.Target() }
 // differ in it, the size of the context.
 func (p *Program) TailKind() string {
 	kind := p.prog.Type.String()
-	if progtype.InputOf(p.prog.Type) == progtype.InputFields {
+	switch p.prog.Input() {
+	case progtype.InputFields:
 		kind = fmt.Sprintf("%s with %d bytes of context", kind, p.ctx.Size())
+	case progtype.InputHook:
+		kind = fmt.Sprintf("hook %s at %p", p.prog.Hook.Name, p.prog.Hook) // two of one name can differ
 	}
 	if p.res == nil {
 		return fmt.Sprintf("%s on %s, not verified", kind, p.engine) // its context may be anything

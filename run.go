@@ -27,6 +27,7 @@ type frame struct {
 	again     func(*frame) // before each run of a Repeat; nil: nothing
 	noIngress bool         // XDP: the caller named no interface
 	ctxLen    int          // contexts that are the caller's bytes: how many
+	dataLen   int          // hooks: bytes of the packet
 }
 
 // Sizes in bytes.
@@ -138,7 +139,7 @@ type finisher func(p *Program, r *rt.Run, f *frame, opts *ebpf.RunOptions, out *
 
 // setUp fills context and packet by the rules of the program's type.
 func (p *Program) setUp(r *rt.Run, f *frame, opts *ebpf.RunOptions) (finisher, error) {
-	switch progtype.InputOf(p.prog.Type) {
+	switch p.prog.Input() {
 	case progtype.InputXDP:
 		return finishXDP, p.setUpXDP(r, f, opts)
 	case progtype.InputSkb:
@@ -147,12 +148,14 @@ func (p *Program) setUp(r *rt.Run, f *frame, opts *ebpf.RunOptions) (finisher, e
 		return p.finishRaw(), p.setUpRaw(r, f, opts)
 	case progtype.InputFields:
 		return finishFields, p.setUpFields(r, f, opts)
+	case progtype.InputHook:
+		return finishHook, p.setUpHook(r, f, opts)
 	case progtype.InputFlowKeys:
 		return finishFlow, p.setUpFlow(r, f, opts)
 	case progtype.InputSocketLookup:
 		return finishSkLookup, p.setUpSkLookup(r, f, opts)
 	}
-	return nil, fmt.Errorf("test runs of %s programs: %w", p.prog.Type, ebpf.ErrNotSupported)
+	return nil, fmt.Errorf("test runs of %s programs: %w", p.prog.Kind(), ebpf.ErrNotSupported)
 }
 
 // putPacket places data behind n bytes of headroom.

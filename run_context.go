@@ -186,7 +186,7 @@ func (p *Program) setUpRaw(r *rt.Run, f *frame, opts *ebpf.RunOptions) error {
 // noPacket refuses a packet where the program has none.
 func (p *Program) noPacket(opts *ebpf.RunOptions) error {
 	if len(opts.Data) != 0 || len(opts.DataOut) != 0 {
-		return invalid("%s programs take no packet", p.prog.Type)
+		return invalid("%s programs take no packet", p.prog.Kind())
 	}
 	return nil
 }

@@ -12,6 +12,11 @@ func (p *Program) setUpFields(r *rt.Run, f *frame, opts *ebpf.RunOptions) error 
 	if err := p.noPacket(opts); err != nil {
 		return err
 	}
+	return p.setUpStruct(r, f, opts)
+}
+
+// setUpStruct copies the caller's structure.
+func (p *Program) setUpStruct(r *rt.Run, f *frame, opts *ebpf.RunOptions) error {
 	b, size := f.ctx.Bytes(), p.ctx.Size()
 	if _, err := loadContext(b, opts, size); err != nil {
 		return err

@@ -60,6 +60,8 @@ type Options struct {
 	LogWriter io.Writer
 	// Kfuncs are the kfuncs that programs can call.
 	Kfuncs *Kfuncs
+	// Hooks are places of the application's own where programs run: those in their sections are theirs.
+	Hooks  []*Hook
 	Limits Limits
 	// KernelBTF has the types of the kernel: what CO-RE relocations are resolved against and what programs know the kernel by. nil
 	// means the host's kernel, where there is one. ExtraBTF is searched too (kernel modules).

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"slices"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/btf"
@@ -32,6 +33,9 @@ func Verify(spec *ebpf.CollectionSpec, name string, opts Options) (*Verification
 	if err != nil {
 		return nil, err
 	}
+	if err := opts.bindHook(spec.Programs[name], p); err != nil {
+		return nil, err
+	}
 	if err := opts.describeKfuncs(p); err != nil {
 		return nil, err
 	}
@@ -43,8 +47,14 @@ func Verify(spec *ebpf.CollectionSpec, name string, opts Options) (*Verification
 }
 
 func (o *Options) programOptions() program.Options {
+	extra := slices.Clone(o.ExtraBTF)
+	for _, h := range o.Hooks {
+		if h != nil && h.types != nil {
+			extra = append(extra, h.types)
+		}
+	}
 	return program.Options{
-		KernelTypes: o.KernelBTF, ExtraTypes: o.ExtraBTF, Kfuncs: o.Kfuncs.lookup, Kconfig: o.Kconfig, Map: mapOf,
+		KernelTypes: o.KernelBTF, ExtraTypes: extra, Kfuncs: o.Kfuncs.lookup, Kconfig: o.Kconfig, Map: mapOf,
 	}
 }
 
@@ -67,6 +77,11 @@ func (o *Options) describeKfuncs(p *program.Program) error {
 	}
 	if err := o.Kfuncs.checkHandedOut(p.Kfuncs); err != nil {
 		return fmt.Errorf("program %s: %w", p.Name, err)
+	}
+	if h := p.Hook; h != nil {
+		if err := checkHookKfuncs(h, o.Kfuncs, p); err != nil {
+			return fmt.Errorf("program %s: %w", p.Name, err)
+		}
 	}
 	return nil
 }

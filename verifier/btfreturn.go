@@ -19,6 +19,9 @@ func (e *env) voidMethod() bool {
 
 // returnRange is the range of results that the program may return; ok is false if any will do (check_return_code).
 func (e *env) returnRange() (lo, hi int64, ok bool) {
+	if h := e.prog.Hook; h != nil {
+		return int64(h.Min), int64(h.Max), h.Bounded
+	}
 	switch e.prog.Type {
 	case ebpf.Tracing:
 		switch e.prog.AttachType {
@@ -42,5 +45,5 @@ func (e *env) returnRange() (lo, hi int64, ok bool) {
 
 // returns32 reports whether only the lower half of the result counts: hooks return int.
 func (e *env) returns32() bool {
-	return e.prog.Type == ebpf.LSM && e.prog.AttachType != ebpf.AttachLSMCgroup
+	return e.prog.Hook != nil || e.prog.Type == ebpf.LSM && e.prog.AttachType != ebpf.AttachLSMCgroup
 }

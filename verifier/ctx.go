@@ -31,7 +31,7 @@ func (e *env) checkCtx(op, off, size int, kind accessKind) error {
 	}
 	if s := a.Field.Struct(); s != "" {
 		if _, ok := e.kernelStruct(s); !ok {
-			return e.unsupported("fields of %v contexts that point to struct %s: the types of the kernel are not known", e.prog.Type, s)
+			return e.unsupported("fields of %v contexts that point to struct %s: the types of the kernel are not known", e.prog.Kind(), s)
 		}
 	}
 	e.maxCtx = max(e.maxCtx, off+size)

@@ -19,7 +19,7 @@ func (e *env) isCtxType(p *btf.Pointer) bool {
 	if e.prog.Type == ebpf.Kprobe && typedefName(p.Target) == userRegs {
 		return true
 	}
-	name := progtype.CtxName(e.prog.Type, e.opt.Arch)
+	name := e.ctx.Name()
 	have := structName(p.Target)
 	if e.prog.Type == ebpf.Kprobe && have == userRegs { // a structure that older programs make up
 		return true
@@ -89,7 +89,7 @@ func (e *env) checkCtxTag(i int, p *btf.Pointer) error {
 	if e.ctxTagException(target) {
 		return nil
 	}
-	name := progtype.CtxName(t, e.opt.Arch)
+	name := e.ctx.Name()
 	if name == "" {
 		return e.reject(CodeBTF, "arg#%d should be void pointer", i)
 	}

@@ -6,7 +6,6 @@ import (
 	"github.com/cilium/ebpf/btf"
 
 	"github.com/skep-bpf/skep/internal/program"
-	"github.com/skep-bpf/skep/internal/progtype"
 )
 
 // Functions of the kernel on dynptrs (process_dynptr_func as check_kfunc_args calls it, check_kfunc_call for slices).
@@ -154,7 +153,7 @@ func (e *env) sliceResult(r0 *reg, m *kfuncMeta) error {
 	r0.aux, r0.rng, r0.ref = int32(m.constant), int32(m.dynptrID), m.dynptrRef
 	if m.k.Name == nameSlice {
 		r0.typ |= rdonly
-	} else if !progtype.DirectPacketWrite(e.prog.Type) {
+	} else if !e.writesPacket() {
 		return e.reject(CodePermission, "the prog does not allow writes to packet data")
 	}
 	return nil

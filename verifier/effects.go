@@ -73,7 +73,7 @@ func (e *env) effectsOf(in isa.Insn) (does effects) {
 		return does
 	}
 	set(movesPacket, h.ChangesPacket)
-	if own := h.In(e.prog.Type, e.prog.AttachType); own != nil {
+	if own := e.protoFor(h); own != nil {
 		set(mightSleep, own.MightSleep)
 	}
 	return does

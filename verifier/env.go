@@ -151,7 +151,7 @@ func Verify(p *program.Program, opt Options) (res *Result, err error) {
 }
 
 func newEnv(p *program.Program, opt Options) *env {
-	e := &env{prog: p, opt: opt, maps: p.Maps, ctx: progtype.Of(p.Type, p.AttachType, opt.Arch)}
+	e := &env{prog: p, opt: opt, maps: p.Maps, ctx: p.Context(opt.Arch)}
 	e.bt.faults = opt.Kernel618 != LikeUs
 	if e.lacks(CapBPF) {
 		e.opt.ExactStates = true // numbers are precise without anybody asking
@@ -210,7 +210,7 @@ func (e *env) checkProgram() error {
 	case p.Type == ebpf.Extension && p.Funcs[0].Params() > isa.MaxRegArgs:
 		return e.reject(CodeStackArgs, "freplace programs with >%d args not supported yet", isa.MaxRegArgs)
 	case !e.ctx.Known() && !byBTF(p.Type):
-		return e.unsupported("programs of type %v", p.Type)
+		return e.unsupported("programs of type %v", p.Kind())
 	case !progtype.AttachOK(p.Type, p.AttachType):
 		return e.reject(CodeCall, "programs of type %v cannot have the expected attach type %v", p.Type, p.AttachType)
 	}
@@ -243,7 +243,7 @@ func (e *env) checkAttach() error {
 	switch sleepable := p.Flags&flagSleepable != 0; {
 	case progtype.MustSleep(p.Type) && !sleepable:
 		return e.reject(CodeCall, "Syscall programs can only be sleepable")
-	case sleepable && !progtype.MaySleep(p.Type, p.AttachType):
+	case sleepable && !e.maySleep():
 		return e.reject(CodeCall, "Only fentry/fexit/fmod_ret, lsm, iter, uprobe, and struct_ops programs can be sleepable")
 	}
 	return e.findTarget()

@@ -98,7 +98,7 @@ func (e *env) keptByCall(in isa.Insn) (kept uint32, inlined bool) {
 		if h == nil {
 			return 0, false
 		}
-		if h = h.In(e.prog.Type, e.prog.AttachType); h == nil {
+		if h = e.protoFor(h); h == nil {
 			return 0, false
 		}
 		used := uint32(1)

@@ -7,7 +7,6 @@ import (
 	"github.com/cilium/ebpf"
 
 	"github.com/skep-bpf/skep/internal/isa"
-	"github.com/skep-bpf/skep/internal/progtype"
 )
 
 // This file checks the arguments of helpers against their prototypes; the checks of memory serve kfuncs and global
@@ -27,7 +26,7 @@ func (e *env) checkHelperArg(i int, m *callMeta) error {
 	if a.Kind == ArgAnything {
 		return e.noLeak(isa.Reg(op), "R%d leaks addr into helper function")
 	}
-	if r.typ.isPacket() && !progtype.HelperPacketAccess(e.prog.Type, m.proto.PktAccess) {
+	if r.typ.isPacket() && !e.passesPacket(m.proto.PktAccess) {
 		return e.reject(CodePermission, "helper access to the packet is not allowed")
 	}
 	if a, err = e.valueArg(a, m); err != nil {
@@ -293,7 +292,7 @@ func (e *env) useMem(op, size int, kind accessKind, zeroOK, raw bool, m *callMet
 			return nil
 		}
 	case r.typ.isPacket():
-		if kind == accessWrite && !progtype.DirectPacketWrite(e.prog.Type) {
+		if kind == accessWrite && !e.writesPacket() {
 			return e.reject(CodePermission, "cannot write into packet")
 		}
 		return e.inPacket(op, off, size, zeroOK)

@@ -138,14 +138,6 @@ func (e *env) callable(id int32) (*HelperProto, error) {
 	return h, e.helperSections(h)
 }
 
-// protoFor returns the prototype of helper h that the program has, nil if it does not have the helper.
-func (e *env) protoFor(h *HelperProto) *HelperProto {
-	if e.noHelpers() || !h.Reaches(e.prog.Type, e.prog.AttachTo) {
-		return nil
-	}
-	return h.In(e.prog.Type, e.prog.AttachType)
-}
-
 // tailCall walks both outcomes of a tail call in a function below the main one: the failed one waits; where it succeeds,
 // the other program runs in this function's place and returns to its caller with any number, and it may have moved the
 // packet. In the main function success ends the program.

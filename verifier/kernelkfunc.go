@@ -102,7 +102,7 @@ func (e *env) callableKfunc(k *kfunc) error {
 		return e.reject(CodeBTF, "kernel function %s has no prototype in BTF", k.Name)
 	case !k.kernel && special(k.Name):
 		return e.unsupported("kfunc %s", k.Name)
-	case k.absent, k.denied:
+	case k.absent, k.denied, !k.kernel && e.deniedKfunc(k.Name):
 		return e.reject(CodeCall, "calling kernel function %s is not allowed", k.Name)
 	case kfuncProto(&k.Kfunc) == nil && program.BuiltinKfunc(k.Name):
 		return e.reject(CodeBTF, "kernel function %s has no prototype in BTF", k.Name)

@@ -202,7 +202,7 @@ func (e *env) checkRegion(op, off, size int, kind accessKind) error {
 		}
 		return e.checkCtx(op, off, size, kind)
 	case r.typ.isPacket():
-		if kind == accessWrite && !progtype.DirectPacketWrite(e.prog.Type) {
+		if kind == accessWrite && !e.writesPacket() {
 			return e.reject(CodePermission, "cannot write into packet")
 		}
 		if err := e.leakByStore(kind, "packet"); err != nil {

@@ -42,7 +42,7 @@ func (e *env) checkCaps() error {
 	case e.lacks(CapBPF) && len(p.Insns) > maxUnprivInsns:
 		return e.reject(CodeTooComplex, "program has %d instructions, the limit is %d without CAP_BPF", len(p.Insns), maxUnprivInsns)
 	case e.lacks(CapBPF) && p.Type != ebpf.SocketFilter && p.Type != ebpf.CGroupSKB:
-		return e.reject(CodePermission, "programs of type %v need CAP_BPF", p.Type)
+		return e.reject(CodePermission, "programs of type %v need CAP_BPF", p.Kind())
 	case e.lacks(CapNetAdmin) && needsNetAdmin(p.Type):
 		return e.reject(CodePermission, "programs of type %v need CAP_NET_ADMIN", p.Type)
 	case e.lacks(CapPerfmon) && needsPerfmon(p.Type):

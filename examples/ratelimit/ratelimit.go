@@ -1,6 +1,7 @@
-// Package ratelimit is an example: a web server whose rate limiter is a plug-in, a BPF program that whoever runs the server supplies. It is
-// proven safe when it is loaded and runs as machine code, so that it can decide on every request. It tells what it decided by calling a
-// function of the server, with twelve arguments.
+// Package ratelimit is an example: a web server whose rate limiter is a plug-in, a BPF program that whoever runs the server supplies. The
+// server has a hook for it: a section, a context, what may be called and what may be returned. A plug-in is proven to keep to that when it
+// is loaded, and runs as machine code, so that it can decide on every request. It tells what it decided by calling a function of the
+// server, with twelve arguments.
 package ratelimit
 
 import (
@@ -10,6 +11,7 @@ import (
 	"hash/fnv"
 	"net/http"
 	"slices"
+	"sync"
 
 	"github.com/cilium/ebpf"
 
@@ -48,6 +50,14 @@ type request struct {
 	Bytes        uint64
 }
 
+// hook is where plug-ins run: in programs of the section http/request, which may read the request, call decided and nothing else of the
+// server's, and answer 0 or 1.
+var hook = sync.OnceValues(func() (*skep.Hook, error) {
+	return skep.NewHook(skep.HookSpec{
+		Section: "http/request", Context: request{}, Returns: &skep.ReturnRange{Min: 0, Max: 1}, Kfuncs: []string{"decided"},
+	})
+})
+
 // New loads a plug-in with so many tokens for each second and so many in a full bucket. decided, if it is not nil, is told of each
 // decision, perhaps by several goroutines at once; clock is nil but for tests.
 func New(plugin []byte, rate, burst uint64, decided func(Decision), clock skep.Clock) (*Limiter, error) {
@@ -73,7 +83,11 @@ func New(plugin []byte, rate, burst uint64, decided func(Decision), clock skep.C
 	if err != nil {
 		return nil, err
 	}
-	coll, err := skep.NewCollectionWithOptions(spec, skep.Options{Kfuncs: &kfuncs, Env: skep.Env{Clock: clock}})
+	h, err := hook()
+	if err != nil {
+		return nil, err
+	}
+	coll, err := skep.NewCollectionWithOptions(spec, skep.Options{Hooks: []*skep.Hook{h}, Kfuncs: &kfuncs, Env: skep.Env{Clock: clock}})
 	if err != nil {
 		return nil, err
 	}
@@ -110,7 +124,7 @@ var methods = []string{"", http.MethodGet, http.MethodHead, http.MethodPost, htt
 
 // Admit asks the plug-in about a request.
 func (l *Limiter) Admit(r *http.Request) (bool, error) {
-	ret, err := l.admit.Run(&ebpf.RunOptions{Context: request{
+	ret, err := l.admit.Run(&ebpf.RunOptions{Context: &request{
 		Client: hash(l.Client(r)), Path: hash(r.URL.Path), Method: uint32(max(slices.Index(methods, r.Method), 0)),
 		Cost: l.Cost(r), Bytes: uint64(max(r.ContentLength, 0)),
 	}})

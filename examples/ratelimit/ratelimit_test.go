@@ -1,6 +1,7 @@
 package ratelimit_test
 
 import (
+	"bytes"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -96,6 +97,10 @@ func TestManyAtOnce(t *testing.T) {
 func TestPlugins(t *testing.T) {
 	if _, err := ratelimit.New([]byte("no object"), 1, 1, nil, nil); err == nil {
 		t.Error("loaded")
+	}
+	bad := bytes.Replace(ratelimit.Plugin, []byte("http/request"), []byte("http/require"), -1)
+	if _, err := ratelimit.New(bad, 1, 1, nil, nil); err == nil || !strings.Contains(err.Error(), "the plug-in has no program admit") {
+		t.Errorf("a plug-in for another place: %v", err)
 	}
 }
 

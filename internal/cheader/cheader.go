@@ -62,6 +62,16 @@ func Write(w io.Writer, funcs []Func, opaque func(name string) bool) error {
 	return err
 }
 
+// WriteStruct writes the definition of a structure and of what it needs.
+func WriteStruct(w io.Writer, s *btf.Struct) error {
+	p := &printer{opaque: func(string) bool { return false }, done: map[string]string{}}
+	if err := p.need(s, true, 0); err != nil {
+		return fmt.Errorf("struct %s: %w", s.Name, err)
+	}
+	_, err := io.WriteString(w, "/* Written by skep: the context of a hook. */\n#pragma once\n\n"+p.out.String())
+	return err
+}
+
 // declaration writes one kfunc. The macro wants a name for each parameter.
 func declaration(name string, proto *btf.FuncProto) string {
 	params := make([]string, len(proto.Params))

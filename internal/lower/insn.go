@@ -176,10 +176,10 @@ func (l *lowerer) load(in isa.Insn) {
 // contextField turns a load of a field that is a pointer into one from where its value lies.
 func (l *lowerer) contextField(o *ir.Insn) {
 	off := int(o.Off)
-	if !progtype.Of(l.p.Type, l.p.AttachType, "").Access(off, int(o.W), progtype.Read).Field.Loadable() {
+	if !l.p.Context("").Access(off, int(o.W), progtype.Read).Field.Loadable() {
 		l.fail("pointer in the context at offset %d: %w", off, ErrNoRuntime)
 	}
-	if shadow, ok := progtype.ShadowOffset(l.p.Type, off); ok && o.W == 4 {
+	if shadow, ok := progtype.ShadowOffset(l.p.Type, off); ok && o.W == 4 && l.p.Hook == nil {
 		o.Off, o.W, o.Flag = int32(shadow), 8, 0
 	}
 }

@@ -23,9 +23,9 @@ func Lower(p *program.Program, res *verifier.Result, env *Env) (*ir.Program, err
 	if len(p.Insns) == 0 || len(p.Funcs) == 0 {
 		return nil, fmt.Errorf("program %s: no instructions", p.Name)
 	}
-	if !progtype.HasRuntime(p.Type) {
+	if p.Input() == progtype.InputNone {
 		// Nothing lays out such a context as the code would read it, so no code is made, whoever asks for it.
-		return nil, fmt.Errorf("program %s: program type %v: %w", p.Name, p.Type, ErrNoRuntime)
+		return nil, fmt.Errorf("program %s: program type %v: %w", p.Name, p.Kind(), ErrNoRuntime)
 	}
 	if len(env.Maps) < len(p.Maps) || !kfuncsBound(p, env) {
 		return nil, fmt.Errorf("internal error: program %s: %d of %d maps and %d of %d kfuncs bound", p.Name,

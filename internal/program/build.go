@@ -16,7 +16,7 @@ import (
 // Options supply what a program needs from outside its object. The zero value works for programs without externs.
 type Options struct {
 	// KernelTypes is the BTF that CO-RE relocations are resolved against; nil means the host's. ExtraTypes are looked
-	// through as well (modules).
+	// through as well (modules, contexts of hooks).
 	KernelTypes *btf.Spec
 	ExtraTypes  []*btf.Spec
 	// Kfuncs finds a kfunc by name. If it is nil, all kfuncs stay unresolved; if not, one that it does not know is an

@@ -25,18 +25,18 @@ func (b *builder) relocateTypes() error {
 	if len(relos) == 0 {
 		return nil
 	}
-	kernel := b.opt.KernelTypes
-	if kernel == nil {
-		var err error
-		if kernel, err = hostTypes(); err != nil {
-			return fmt.Errorf("%d CO-RE relocations and no BTF of a kernel to resolve them by: none was given and this host has none: %w", len(relos), err)
-		}
+	specs := slices.Clone(b.opt.ExtraTypes)
+	switch kernel, err := b.kernelTypes(); {
+	case err == nil:
+		specs = slices.Insert(specs, 0, kernel)
+	case len(specs) == 0:
+		return fmt.Errorf("%d CO-RE relocations and no BTF of a kernel to resolve them by: none was given and this host has none: %w", len(relos), err)
 	}
 	order := b.ps.ByteOrder
 	if order == nil {
 		order = hostOrder()
 	}
-	fixups, err := btf.CORERelocate(relos, append([]*btf.Spec{kernel}, b.opt.ExtraTypes...), order, localTypeIDs(b.cs))
+	fixups, err := btf.CORERelocate(relos, specs, order, localTypeIDs(b.cs))
 	if err != nil {
 		return fmt.Errorf("CO-RE: %w", err)
 	}
@@ -51,6 +51,14 @@ func (b *builder) relocateTypes() error {
 		at[i].Metadata = notes // a poisoned instruction loses its symbol otherwise
 	}
 	return nil
+}
+
+// kernelTypes are the types of the kernel that were given, or the host's.
+func (b *builder) kernelTypes() (*btf.Spec, error) {
+	if b.opt.KernelTypes != nil {
+		return b.opt.KernelTypes, nil
+	}
+	return hostTypes()
 }
 
 // foreignTypes is where the numbers of types begin that are not in the collection's BTF, so that no such number is taken for another type's.

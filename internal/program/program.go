@@ -10,6 +10,7 @@ import (
 
 	"github.com/skep-bpf/skep/internal/isa"
 	"github.com/skep-bpf/skep/internal/kernelkfunc"
+	"github.com/skep-bpf/skep/internal/progtype"
 )
 
 // Program is one program ready for verification. It is not changed after it was built.
@@ -25,7 +26,9 @@ type Program struct {
 	AttachTo   string
 	Section    string // ELF section, "" if made in Go
 	Flags      uint32 // BPF_F_* load flags
-	License    string // GPL compatibility is decided from this
+	// Hook is the application's place where the program runs, in place of a type; nil for a program of one of the kernel's types.
+	Hook    *progtype.Hook
+	License string // GPL compatibility is decided from this
 
 	Insns  []isa.Insn
 	Funcs  []Func // ordered by Start; Funcs[0] is the entry at 0
@@ -122,6 +125,30 @@ type Line struct {
 	Text   string
 	Number uint32
 	Column uint32
+}
+
+// Context is the program's context, where it has a layout; arch is that of progtype.Of.
+func (p *Program) Context(arch string) progtype.Context {
+	if p.Hook != nil {
+		return p.Hook.Context()
+	}
+	return progtype.Of(p.Type, p.AttachType, arch)
+}
+
+// Input is what a run gives the program.
+func (p *Program) Input() progtype.Input {
+	if p.Hook != nil {
+		return progtype.InputHook
+	}
+	return progtype.InputOf(p.Type)
+}
+
+// Kind names the program's type, or its hook.
+func (p *Program) Kind() string {
+	if p.Hook != nil {
+		return p.Hook.Name
+	}
+	return p.Type.String()
 }
 
 // FuncAt returns the index of the function that holds slot pc, or -1.

@@ -1,6 +1,10 @@
 package progtype
 
-import "github.com/cilium/ebpf"
+import (
+	"slices"
+
+	"github.com/cilium/ebpf"
+)
 
 // Field says what a load from the context gives.
 type Field uint8
@@ -90,6 +94,14 @@ func (c Context) Access(off, size int, op Op) Access {
 	return c.l.access(c.at, false, off, size, op)
 }
 
+// Name is the name of the structure by which a function's parameter is known to be the context, "" if there is none.
+func (c Context) Name() string {
+	if c.l == nil {
+		return ""
+	}
+	return c.l.name
+}
+
 // Plain reports whether the context is handed over as it is, and not rewritten field by field: then its address may be
 // passed as memory.
 func (c Context) Plain() bool { return c.l != nil && c.l.plain }
@@ -120,6 +132,16 @@ var layouts = map[ebpf.ProgramType]*layout{
 	ebpf.CGroupSockopt: &sockopt, ebpf.CGroupSysctl: &sysctl, ebpf.CGroupDevice: &device, ebpf.TracePoint: &tracepoint,
 	ebpf.RawTracepoint: &rawTracepoint, ebpf.RawTracepointWritable: &rawTracepointWritable, ebpf.Syscall: &syscall,
 	ebpf.Netfilter: &netfilter,
+}
+
+// kernelContext reports whether a structure of that name is a context of the kernel's program types.
+func kernelContext(name string) bool {
+	for _, l := range layouts {
+		if l.name == name && name != "" {
+			return true
+		}
+	}
+	return slices.Contains([]string{kprobeAMD64.name, kprobeARM64.name, perfEventAMD64.name, perfEventARM64.name}, name)
 }
 
 // CtxName is the name of the structure by which a function's parameter is known to be the context, "" if there is none.

@@ -19,6 +19,7 @@ const (
 	InputBytes                     // the caller's bytes, as many as it has
 	InputFields                    // a structure of numbers; pointers in it are NULL
 	InputSocketLookup              // struct bpf_sk_lookup, by the kernel's rules for it
+	InputHook                      // the structure of an application's hook, and a packet if it shows one
 )
 
 // inputs are the types that run.

@@ -1,4 +1,4 @@
-// A rate limiter as a plug-in of a web server: a bucket of tokens for each client. What it decides the server learns by a kfunc of twelve
+// A rate limiter as a plug-in of a web server, for a hook of the server's own: a bucket of tokens for each client. What it decides the server learns by a kfunc of twelve
 // arguments, which is how much a log of such decisions wants.
 #include "skep_test.h"
 #include <skep/bpf_stack_args.h>
@@ -26,7 +26,7 @@ struct {
 	__type(value, struct bucket);
 } buckets SEC(".maps");
 
-// What the server passes in; ratelimit.go has the same.
+// What the server passes in; ratelimit.go has the same, and the verifier sees to it that nobody writes to it or looks beyond.
 struct request {
 	u64 client, path;
 	u32 method, cost;
@@ -51,7 +51,7 @@ static __always_inline u64 refill(u64 tokens, u64 since)
 }
 
 // 1: let it pass, 0: too many requests.
-SEC("syscall") int admit(struct request *r)
+SEC("http/request") int admit(struct request *r)
 {
 	u64 client = r->client, now = bpf_ktime_get_ns(), want = (u64)r->cost * NSEC, last, tokens;
 	struct bucket *b = bpf_map_lookup_elem(&buckets, &client);
