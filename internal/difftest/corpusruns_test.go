@@ -49,13 +49,25 @@ func TestConcreteInsideAbstractCorpus(t *testing.T) {
 // unspecified are programs whose results are not the program's alone: what a privileged program finds on the stack before it wrote
 // there, and where its memory lies.
 var unspecified = map[string]string{
-	"verifier_basic_stack.o/uninitialized_stack2":          "stack",
-	"verifier_bounds.o/reg_not_equal_const":                "stack",
-	"verifier_raw_stack.o/stack_no_skb_load_bytes":         "stack",
-	"verifier_stack_ptr.o/array_map_using_bpf_b":           "stack",
-	"verifier_search_pruning.o/state_equality_check_way_1": "address",
-	"verifier_search_pruning.o/state_equality_check_way_2": "address",
-	"verifier_unpriv.o/unpriv_return_pointer":              "address",
+	"test_log_buf.o/good_prog":                                         "address",
+	"timer_lockup.o/timer1_prog":                                       "time",
+	"timer_lockup.o/timer2_prog":                                       "time",
+	"verifier_basic_stack.o/uninitialized_stack2":                      "stack",
+	"verifier_bounds.o/reg_not_equal_const":                            "stack",
+	"verifier_raw_stack.o/stack_no_skb_load_bytes":                     "stack",
+	"verifier_stack_ptr.o/array_map_using_bpf_b":                       "stack",
+	"verifier_direct_packet_access.o/direct_packet_access_test4_write": "address",
+	"verifier_direct_packet_access.o/test18_imm_pkt_ptr_1":             "address",
+	"verifier_direct_packet_access.o/test19_imm_pkt_ptr_2":             "address",
+	"verifier_direct_packet_access.o/test22_x_pkt_ptr_3":               "address",
+	"verifier_lwt.o/packet_write_for_lwt_xmit":                         "address",
+	"verifier_spill_fill.o/check_corrupted_spill_fill_lsb":             "address",
+	"verifier_spill_fill.o/check_corrupted_spill_fill_msb":             "address",
+	"verifier_spill_fill.o/check_valid_spill_fill":                     "address",
+	"verifier_subprog_precision.o/stack_slot_aliases_precision":        "stack",
+	"verifier_search_pruning.o/state_equality_check_way_1":             "address",
+	"verifier_search_pruning.o/state_equality_check_way_2":             "address",
+	"verifier_unpriv.o/unpriv_return_pointer":                          "address",
 }
 
 // runCount is what became of the programs of the corpora on the engines.

@@ -21,7 +21,7 @@ type RunInput struct {
 	Repeat int    // runs to time; 0 means 1
 	// DataOut is the room for the packet afterwards in bytes; 0 means as long as Data plus 256.
 	DataOut int
-	// CtxOut is the room for the context afterwards in bytes; 0 means as long as Ctx.
+	// CtxOut is the room for the context afterwards in bytes; 0 means as long as Ctx, and less than 0 none.
 	CtxOut int
 }
 

@@ -20,7 +20,7 @@ func RunFD(fd int, in RunInput) (RunOutput, error) {
 	if ctxOut == 0 {
 		ctxOut = len(in.Ctx)
 	}
-	data, ctx := make([]byte, dataOut), make([]byte, ctxOut)
+	data, ctx := make([]byte, dataOut), make([]byte, max(ctxOut, 0))
 	a, e := testRun(fd, &in, data, ctx)
 	if e != 0 {
 		return RunOutput{}, fmt.Errorf("test run: %w", e)
