@@ -25,6 +25,8 @@ const (
 	skbFamily      = 88
 	skbRemoteIP4   = 92
 	skbLocalIP4    = 96
+	skbRemoteIP6   = 100
+	skbLocalIP6    = 116
 	skbTstamp      = 152
 	skbWireLen     = 160
 	skbGSOSegs     = 164
@@ -47,6 +49,8 @@ const (
 	pktOtherHost   = 3
 	ipv4SrcOff     = 12
 	ipv4DstOff     = 16
+	ipv6SrcOff     = 8
+	ipv6DstOff     = 24
 	ipv4HeaderSize = 20
 	ipv6HeaderSize = 40
 )
@@ -98,7 +102,39 @@ func (p *Program) setUpSKB(r *rt.Run, f *frame, opts *ebpf.RunOptions) error {
 		put32(b[skbIfIndex:], loopback)
 	}
 	f.putPointers()
+	f.putSocket(r)
 	return nil
+}
+
+// The socket that a test run gives a packet: struct bpf_sock (linux/bpf.h), of which programs only read. It lies behind the context.
+const (
+	socketAt      = 1024
+	socketSize    = 80
+	socketFamily  = 4
+	socketSrcIP4  = 24
+	socketSrcIP6  = 28
+	socketDstIP4  = 52
+	socketDstIP6  = 56
+	socketState   = 72
+	socketRxQueue = 76
+	tcpClose      = 7
+)
+
+// putSocket makes the packet's socket: a closed one with the packet's addresses, as the kernel's test run does.
+func (f *frame) putSocket(r *rt.Run) {
+	b := f.ctx.Bytes()
+	s := b[socketAt : socketAt+socketSize]
+	clear(s)
+	put32(s[socketFamily:], get32(b[skbFamily:]))
+	put32(s[socketSrcIP4:], get32(b[skbLocalIP4:]))
+	put32(s[socketDstIP4:], get32(b[skbRemoteIP4:]))
+	copy(s[socketSrcIP6:], b[skbLocalIP6:skbLocalIP6+16])
+	copy(s[socketDstIP6:], b[skbRemoteIP6:skbRemoteIP6+16])
+	put32(s[socketState:], tcpClose)
+	put32(s[socketRxQueue:], ^uint32(0)) // none
+	addr := uint64(f.ctx.Addr()) + socketAt
+	put64(b[skbSk:], addr)
+	r.AddMem(rt.Region{Base: addr, Size: socketSize, ReadOnly: true, Name: "socket"})
 }
 
 // checkIPHeader refuses packets that say they are IP and are too short for its header.
@@ -161,6 +197,8 @@ func fillFromEthernet(b, pkt []byte) {
 		copy(b[skbRemoteIP4:skbRemoteIP4+4], payload[ipv4DstOff:])
 	case proto == ethPIPv6:
 		put32(b[skbFamily:], afINET6)
+		copy(b[skbLocalIP6:skbLocalIP6+16], payload[ipv6SrcOff:])
+		copy(b[skbRemoteIP6:skbRemoteIP6+16], payload[ipv6DstOff:])
 	}
 }
 

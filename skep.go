@@ -129,6 +129,12 @@ type Limits struct {
 type Env struct {
 	PID, TGID, UID, GID uint32 // of bpf_get_current_pid_tgid and bpf_get_current_uid_gid
 	Comm                string // of bpf_get_current_comm, at most 15 bytes
+	// Task is the address that bpf_get_current_task returns, CgroupID the number that bpf_get_current_cgroup_id does.
+	Task, CgroupID uint64
+	// Memory is what bpf_probe_read_kernel, bpf_probe_read_user and their kin find outside of the program's own maps, packet and stack: it
+	// copies the bytes at an address to p, or reports false if not all of them are there, and the helper fails. nil: nothing is there. It
+	// may be called by several goroutines at a time.
+	Memory func(addr uint64, p []byte) bool
 	// Clock is the time of bpf_ktime_get_ns and its kin, and what timers go by; nil means the host's clocks. Tests step a FakeClock.
 	Clock Clock
 	// Printk receives the lines of bpf_trace_printk, perhaps from several goroutines at once; nil discards them.
@@ -142,6 +148,7 @@ type Env struct {
 func (e *Env) runtime() *rt.Env {
 	r := &rt.Env{
 		PIDTGID: uint64(e.TGID)<<32 | uint64(e.PID), UIDGID: uint64(e.GID)<<32 | uint64(e.UID), Clock: e.Clock, Printk: e.Printk, Errors: e.Errors,
+		Task: e.Task, CgroupID: e.CgroupID, Memory: e.Memory,
 	}
 	if r.Errors == nil {
 		r.Errors = func(err error) { log.Print("skep: ", err) }

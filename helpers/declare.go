@@ -6,6 +6,7 @@ import (
 
 	"github.com/cilium/ebpf"
 
+	"github.com/skep-bpf/skep/internal/rt"
 	"github.com/skep-bpf/skep/verifier"
 )
 
@@ -26,6 +27,9 @@ func sig(id int32, name string, progTypes []ebpf.ProgramType, as ...verifier.Hel
 	copy(p.Args[:], as)
 	return p
 }
+
+// runs is a helper with its implementation.
+func runs(f rt.Func, p proto) Helper { return Helper{Proto: p, Fn: f} }
 
 // What prototypes can have beside their arguments.
 func gpl(p proto) proto           { p.GPLOnly = true; return p }

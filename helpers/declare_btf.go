@@ -26,7 +26,6 @@ var _ = declare(
 	// packets and sockets
 	gpl(sig(111, "skb_output", sockTraceTypes, aStruct("sk_buff"), aMap, aAny, aMem, aSizeOrZero)),
 	gpl(sig(121, "xdp_output", sockTraceTypes, aStruct("xdp_buff"), aMap, aAny, aMem, aSizeOrZero)),
-	variants(sig(188, "xdp_get_buff_len", xdpTypes, aCtx), sig(188, "xdp_get_buff_len", sockTraceTypes, aStruct("xdp_buff"))),
 	gives(verifier.RetStructOrNull, "socket", sig(162, "sock_from_file", sockTraceTypes, aStruct("file"))),
 	cast(gives(verifier.RetStructOrNull, "tcp6_sock", sig(136, "skc_to_tcp6_sock", skcTypes, aSock))),
 	cast(gives(verifier.RetStructOrNull, "tcp_sock", sig(137, "skc_to_tcp_sock", skcTypes, aSock))),

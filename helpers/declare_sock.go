@@ -9,12 +9,6 @@ import (
 // Prototypes of helpers on sockets, socket maps, messages between sockets and control groups.
 
 var _ = declare(
-	// Casts: the result stands for the reference of the socket that it was made of.
-	cast(returns(verifier.RetSocketOrNull, sig(95, "sk_fullsock", tcCgroupTypes, aSockCommon))),
-	cast(returns(verifier.RetTCPSockOrNull, sig(96, "tcp_sock", types(tcCgroupTypes, cgroupSockopt, only(ebpf.SockOps)), aSockCommon))),
-	// no cast: the listener is another socket, which lives as long as the packet's
-	returns(verifier.RetSocketOrNull, sig(98, "get_listener_sock", tcCgroupTypes, aSockCommon)),
-
 	variants(sig(46, "get_socket_cookie", types(tcCgroupTypes, cgroupAddr, only(ebpf.CGroupSock, ebpf.SkSKB, ebpf.SockOps, ebpf.SocketFilter)), aCtx),
 		sig(46, "get_socket_cookie", types(sockTraceTypes, only(ebpf.SkReuseport)), argNull(verifier.ArgSockPtr))),
 	sig(122, "get_netns_cookie", types(tcCgroupTypes, cgroupAddr, cgroupSockopt,
@@ -54,7 +48,6 @@ var _ = declare(
 	movesPacket(sig(91, "msg_pop_data", only(ebpf.SkMsg), aCtx, aAny, aAny, aAny)),
 
 	// control groups
-	variants(sig(17, "get_cgroup_classid", nil), sig(17, "get_cgroup_classid", tcLWTTypes, aCtx)),
 	sig(101, "sysctl_get_name", only(ebpf.CGroupSysctl), aCtx, aMemInOut, aSize, aAny),
 	sig(102, "sysctl_get_current_value", only(ebpf.CGroupSysctl), aCtx, aMemOut, aSize),
 	sig(103, "sysctl_get_new_value", only(ebpf.CGroupSysctl), aCtx, aMemOut, aSize),

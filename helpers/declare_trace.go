@@ -9,13 +9,6 @@ import (
 // Prototypes of helpers that read other memory, stacks, events and the current task.
 
 var _ = declare(
-	gpl(sig(4, "probe_read", traceTypes, aMemOut, aSizeOrZero, aAny)),
-	gpl(returnsLength(sig(45, "probe_read_str", traceTypes, aMemOut, aSizeOrZero, aAny))),
-	gpl(sig(112, "probe_read_user", nil, aMemOut, aSizeOrZero, aAny)),
-	gpl(sig(113, "probe_read_kernel", nil, aMemOut, aSizeOrZero, aAny)),
-	gpl(returnsLength(sig(114, "probe_read_user_str", nil, aMemOut, aSizeOrZero, aAny))),
-	gpl(returnsLength(sig(115, "probe_read_kernel_str", nil, aMemOut, aSizeOrZero, aAny))),
-	sleeps(sig(148, "copy_from_user", nil, aMemOut, aSizeOrZero, aAny)),
 
 	// stacks and branches
 	gpl(returnsLength(sig(67, "get_stack", traceTypes, aCtx, aMemOut, aSizeOrZero, aAny))),
@@ -31,20 +24,15 @@ var _ = declare(
 	gpl(sig(56, "perf_prog_read_value", only(ebpf.PerfEvent), aCtx, aMemOut, aSize)),
 
 	// the current task
-	gpl(sig(35, "get_current_task", nil)),
 	calls(verifier.CallbackVMA, sig(180, "find_vma", nil, aTask, aAny, arg(verifier.ArgFunc), argNull(verifier.ArgStack), aAny)),
-	sig(42, "get_numa_node_id", nil),
-	sig(80, "get_current_cgroup_id", nil),
 	sig(123, "get_current_ancestor_cgroup_id", nil, aAny),
 	sig(109, "send_signal", nil, aAny),
 	sig(117, "send_signal_thread", nil, aAny),
-	sig(118, "jiffies64", nil),
 	sig(120, "get_ns_current_pid_tgid", nil, aAny, aAny, aMemOut, aSize),
 
 	// text
 	gpl(sig(177, "trace_vprintk", nil, aMem, aSize, aMemOrNull, aSizeOrZero)),
 	sig(149, "snprintf_btf", nil, aMemInOut, aSize, aMem, aSize, aAny),
-	sig(182, "strncmp", nil, aMem, aSize, aString),
 
 	// system calls
 	sleeps(sig(166, "sys_bpf", syscallTypes, aAny, aMem, aSize)),

@@ -20,6 +20,8 @@ var _ = define(
 		ID: 51, Name: "redirect_map", ProgTypes: xdpTypes,
 		Args: args{arg(verifier.ArgConstMapPtr), arg(verifier.ArgAnything), arg(verifier.ArgAnything)},
 	}, Fn: redirectMap},
+	runs(redirectNeigh, sig(152, "redirect_neigh", tcTypes, aAny, aMemOrNull, aSizeOrZero, aAny)),
+	runs(redirectPeer, sig(155, "redirect_peer", tcTypes, aAny, aAny)),
 )
 
 // Verdicts (linux/bpf.h, linux/pkt_cls.h) and flags.
@@ -72,4 +74,28 @@ func redirectMap(r *rt.Run, a *[12]uint64) uint64 {
 	}
 	r.Redirect = d
 	return xdpRedirect
+}
+
+// What redirectNeigh and redirectPeer add to Redirect.Flags: the kernel's own marks (net/core/filter.c).
+const (
+	fNeigh    = 1 << 16
+	fPeer     = 1 << 17
+	neighSize = 20 // struct bpf_redir_neigh
+)
+
+func redirectPeer(r *rt.Run, a *[12]uint64) uint64 {
+	if a[1] != 0 {
+		return tcShot
+	}
+	r.Redirect = rt.Redirect{Set: true, IfIndex: uint32(a[0]), Flags: fPeer}
+	return tcRedirect
+}
+
+// redirectNeigh leaves the neighbour that the program named aside: there is nobody to ask for its address.
+func redirectNeigh(r *rt.Run, a *[12]uint64) uint64 {
+	if n := uint32(a[2]); n != 0 && n < neighSize || a[3] != 0 {
+		return tcShot
+	}
+	r.Redirect = rt.Redirect{Set: true, IfIndex: uint32(a[0]), Flags: fNeigh}
+	return tcRedirect
 }

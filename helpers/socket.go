@@ -18,6 +18,11 @@ var _ = define(
 		ID: 86, Name: "sk_release", ReleaseArg: 1, ProgTypes: types(sockTypes, only(ebpf.SkLookup)),
 		Args: args{arg(verifier.ArgSockPtr)},
 	}, Fn: skRelease},
+	// Casts: the result stands for the reference of the socket that it was made of.
+	runs(skFullsock, cast(returns(verifier.RetSocketOrNull, sig(95, "sk_fullsock", tcCgroupTypes, aSockCommon)))),
+	runs(noSocket, cast(returns(verifier.RetTCPSockOrNull, sig(96, "tcp_sock", types(tcCgroupTypes, cgroupSockopt, only(ebpf.SockOps)), aSockCommon)))),
+	// no cast: the listener is another socket, which lives as long as the packet's
+	runs(noSocket, returns(verifier.RetSocketOrNull, sig(98, "get_listener_sock", tcCgroupTypes, aSockCommon))),
 )
 
 var (
@@ -26,6 +31,9 @@ var (
 )
 
 func noSocket(*rt.Run, *[12]uint64) uint64 { return 0 }
+
+// skFullsock: the only socket is that of a test run's packet, which is one, and neither TCP's nor a listener.
+func skFullsock(_ *rt.Run, a *[12]uint64) uint64 { return a[0] }
 
 // skRelease is reached only with a socket, of which there are none.
 func skRelease(*rt.Run, *[12]uint64) uint64 { return 0 }

@@ -18,6 +18,10 @@ var _ = define(
 	Helper{Proto: proto{ID: 125, Name: "ktime_get_boot_ns"}, Fn: ktimeGetBootNS},
 	Helper{Proto: proto{ID: 160, Name: "ktime_get_coarse_ns", ProgTypes: coarseTypes}, Fn: ktimeGetCoarseNS},
 	Helper{Proto: proto{ID: 208, Name: "ktime_get_tai_ns"}, Fn: ktimeGetTAINS},
+	runs(jiffies64, sig(118, "jiffies64", nil)),
+	runs(zero, sig(42, "get_numa_node_id", nil)),
+	runs(getCurrentTask, gpl(sig(35, "get_current_task", nil))),
+	runs(getCurrentCgroupID, sig(80, "get_current_cgroup_id", nil)),
 	Helper{Proto: proto{ID: 7, Name: "get_prandom_u32"}, Fn: getPrandomU32},
 	Helper{Proto: proto{ID: 8, Name: "get_smp_processor_id"}, Fn: getSMPProcessorID},
 	Helper{Proto: proto{ID: 14, Name: "get_current_pid_tgid"}, Fn: getCurrentPIDTGID},
@@ -27,6 +31,8 @@ var _ = define(
 		Args: args{arg(verifier.ArgUninitMem), arg(verifier.ArgConstSize)},
 	}, Fn: getCurrentComm},
 )
+
+const tick = 4_000_000 // nanoseconds (CONFIG_HZ=250)
 
 // Tracing programs have no coarse clock.
 var coarseTypes = types(tcTypes, xdpTypes, lwtTypes, only(ebpf.SocketFilter, ebpf.CGroupSKB, ebpf.CGroupSock, ebpf.SockOps,
@@ -46,9 +52,26 @@ func ktimeGetTAINS(r *rt.Run, _ *[12]uint64) uint64  { return clock(r, clockTAI)
 
 // The coarse clock is the fine one without the digits below a 4 ms tick: reading it is no cheaper here.
 func ktimeGetCoarseNS(r *rt.Run, _ *[12]uint64) uint64 {
-	const tick = 4_000_000
 	t := clock(r, clockMonotonic)
 	return t - t%tick
+}
+
+// jiffies64 counts ticks of 4 ms.
+func jiffies64(r *rt.Run, _ *[12]uint64) uint64 { return clock(r, clockMonotonic) / tick }
+
+// getCurrentTask is an address that only helpers can read from, if Env.Memory shows something there.
+func getCurrentTask(r *rt.Run, _ *[12]uint64) uint64 {
+	if r.Env == nil {
+		return 0
+	}
+	return r.Env.Task
+}
+
+func getCurrentCgroupID(r *rt.Run, _ *[12]uint64) uint64 {
+	if r.Env == nil {
+		return 0
+	}
+	return r.Env.CgroupID
 }
 
 func getPrandomU32(*rt.Run, *[12]uint64) uint64 { return uint64(rand.Uint32()) }

@@ -1,6 +1,7 @@
 package helpers
 
 import (
+	"bytes"
 	"strings"
 
 	"github.com/skep-bpf/skep/internal/bprintf"
@@ -25,6 +26,7 @@ var _ = define(
 			argNull(verifier.ArgMem), arg(verifier.ArgConstSizeOrZero),
 		},
 	}, Fn: snprintf},
+	runs(strncmp, sig(182, "strncmp", nil, aMem, aSize, aString)),
 	Helper{Proto: proto{ID: 105, Name: "strtol", Args: strtoArgs}, Fn: strtol},
 	Helper{Proto: proto{ID: 106, Name: "strtoul", Args: strtoArgs}, Fn: strtoul},
 )
@@ -187,4 +189,14 @@ func strtoul(_ *rt.Run, a *[12]uint64) uint64 {
 	}
 	store64(a[3], v)
 	return uint64(n)
+}
+
+// strncmp compares at most so many bytes of a string with a constant one: -1, 0 or 1.
+func strncmp(_ *rt.Run, a *[12]uint64) uint64 {
+	x, y := rt.Mem(a[0], int(uint32(a[1]))), constString(a[2])
+	if i := bytes.IndexByte(x, 0); i >= 0 {
+		x = x[:i+1]
+	}
+	n := min(len(x), len(y))
+	return uint64(int64(bytes.Compare(x[:n], y[:n])))
 }

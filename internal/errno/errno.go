@@ -22,11 +22,13 @@ const (
 	EFAULT       Errno = 14
 	EBUSY        Errno = 16
 	EEXIST       Errno = 17
+	ENODEV       Errno = 19
 	EINVAL       Errno = 22
 	ENOSPC       Errno = 28
 	ERANGE       Errno = 34
 	EDEADLK      Errno = 35
 	ENODATA      Errno = 61
+	EPROTO       Errno = 71
 	EOPNOTSUPP   Errno = 95
 	EAFNOSUPPORT Errno = 97
 	ENOTSUPP     Errno = 524 // the kernel's internal number; reaches programs and loaders all the same
@@ -47,11 +49,13 @@ var table = map[Errno]info{
 	EFAULT:       {"EFAULT", "bad address", syscall.EFAULT},
 	EBUSY:        {"EBUSY", "device or resource busy", syscall.EBUSY},
 	EEXIST:       {"EEXIST", "file exists", syscall.EEXIST},
+	ENODEV:       {"ENODEV", "no such device", syscall.ENODEV},
 	EINVAL:       {"EINVAL", "invalid argument", syscall.EINVAL},
 	ENOSPC:       {"ENOSPC", "no space left on device", syscall.ENOSPC},
 	ERANGE:       {"ERANGE", "numerical result out of range", syscall.ERANGE},
 	EDEADLK:      {"EDEADLK", "resource deadlock avoided", syscall.EDEADLK},
 	ENODATA:      {"ENODATA", "no data available", 0},
+	EPROTO:       {"EPROTO", "protocol error", syscall.EPROTO},
 	EOPNOTSUPP:   {"EOPNOTSUPP", "operation not supported", syscall.EOPNOTSUPP},
 	EAFNOSUPPORT: {"EAFNOSUPPORT", "address family not supported by protocol", syscall.EAFNOSUPPORT},
 	ENOTSUPP:     {"ENOTSUPP", "operation is not supported", 0},

@@ -47,6 +47,10 @@ type Redirect struct {
 type Env struct {
 	PIDTGID, UIDGID uint64
 	Comm            [16]byte
+	// Task is what bpf_get_current_task returns, CgroupID what bpf_get_current_cgroup_id does.
+	Task, CgroupID uint64
+	// Memory copies what is at an address of the kernel's memory, or of a task's, to p; false if there is nothing. nil: there is none.
+	Memory func(addr uint64, p []byte) bool
 	// Clock is the time of bpf_ktime_get_ns and its kin, and of timers; nil means the host's clocks.
 	Clock Clock
 	// Printk receives the lines of bpf_trace_printk; nil discards them.
@@ -72,4 +76,18 @@ type Packet struct {
 	NetOff uintptr
 	// XDP: the packet is an XDP buffer, not a socket buffer.
 	XDP bool
+	// Tunnel is what the program set for tunnels to use, nil: nothing.
+	Tunnel *Tunnel
+}
+
+// Tunnel is a packet's tunnel metadata (struct ip_tunnel_key of the kernel). IPv4 addresses are the first four bytes, in the byte order
+// in which the program has them.
+type Tunnel struct {
+	IPv6     bool
+	ID       uint32
+	Src, Dst [16]byte
+	TOS, TTL byte
+	Flags    uint16
+	Label    uint32
+	Opt      []byte
 }
