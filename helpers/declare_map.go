@@ -9,9 +9,6 @@ import (
 // Prototypes of helpers on storage of objects.
 
 var _ = declare(
-
-	attached(returns(verifier.RetMapValue, sig(81, "get_local_storage", only(ebpf.LSM, ebpf.CGroupDevice, ebpf.CGroupSKB, ebpf.CGroupSock, ebpf.CGroupSockAddr,
-		ebpf.CGroupSockopt, ebpf.CGroupSysctl, ebpf.SockOps), aMap, aAny)), ebpf.LSM, ebpf.AttachLSMCgroup),
 	variants(returns(verifier.RetMapValueOrNull, sig(107, "sk_storage_get", skStorageTypes, aMap, aSock, aValueNull, aAny)),
 		returns(verifier.RetMapValueOrNull, sig(107, "sk_storage_get", only(ebpf.CGroupSock), aMap, aCtx, aValueNull, aAny)),
 		returns(verifier.RetMapValueOrNull, sig(107, "sk_storage_get", iterTypes, aMap, aStructNull("sock_common"), aValueNull, aAny))),

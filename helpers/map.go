@@ -1,6 +1,8 @@
 package helpers
 
 import (
+	"github.com/cilium/ebpf"
+
 	"github.com/skep-bpf/skep/internal/rt"
 	"github.com/skep-bpf/skep/maps"
 	"github.com/skep-bpf/skep/verifier"
@@ -35,6 +37,8 @@ var _ = define(
 		ID: 12, Name: "tail_call", Ret: verifier.RetVoid, ChangesPacket: true,
 		Args: args{arg(verifier.ArgCtx), arg(verifier.ArgConstMapPtr), arg(verifier.ArgAnything)},
 	}},
+	runs(getLocalStorage, attached(returns(verifier.RetMapValue, sig(81, "get_local_storage", only(ebpf.LSM, ebpf.CGroupDevice, ebpf.CGroupSKB, ebpf.CGroupSock,
+		ebpf.CGroupSockAddr, ebpf.CGroupSockopt, ebpf.CGroupSysctl, ebpf.SockOps), aMap, aAny)), ebpf.LSM, ebpf.AttachLSMCgroup)),
 )
 
 func mapLookupElem(r *rt.Run, a *[12]uint64) uint64 {
@@ -75,4 +79,9 @@ func mapPopElem(_ *rt.Run, a *[12]uint64) uint64 {
 func mapPeekElem(_ *rt.Run, a *[12]uint64) uint64 {
 	m := maps.FromHandle(a[0])
 	return maps.SideOf(m).PeekElem(rt.Mem(a[1], int(m.ValueSize()))).R0()
+}
+
+// getLocalStorage returns the value of the run's control group (Env.CgroupID).
+func getLocalStorage(r *rt.Run, a *[12]uint64) uint64 {
+	return maps.SideOf(maps.FromHandle(a[0])).LocalStorage(r, getCurrentCgroupID(r, nil))
 }

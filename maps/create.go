@@ -56,8 +56,10 @@ func checkSpec(spec *ebpf.MapSpec) (*ebpf.MapSpec, error) {
 	if s.Flags&FlagReadOnly != 0 && s.Flags&FlagWriteOnly != 0 {
 		return nil, refuse(errno.EINVAL, "BPF_F_RDONLY and BPF_F_WRONLY exclude each other")
 	}
-	if s.Flags&FlagReadOnlyProg != 0 && s.Flags&FlagWriteOnlyProg != 0 {
-		return nil, refuse(errno.EINVAL, "BPF_F_RDONLY_PROG and BPF_F_WRONLY_PROG exclude each other")
+	if s.Type != ebpf.CGroupStorage && s.Type != ebpf.PerCPUCGroupStorage { // the kernel looks at their sizes first
+		if err := checkAccess(&s); err != nil {
+			return nil, err
+		}
 	}
 	if s.MapExtra != 0 && s.Type != ebpf.BloomFilter && s.Type != ebpf.Arena { // arenas are refused below, by their type
 		return nil, refuse(errno.EINVAL, "map_extra %#x has no meaning for type %s", s.MapExtra, s.Type)
@@ -84,6 +86,10 @@ func checkSpec(spec *ebpf.MapSpec) (*ebpf.MapSpec, error) {
 		err = checkAbsent(&s, FlagNUMANode|FlagReadOnly|FlagWriteOnly)
 	case ebpf.StackTrace:
 		err = checkStackTraces(&s)
+	case ebpf.SockMap, ebpf.SockHash, ebpf.ReusePortSockArray:
+		err = checkSockets(&s)
+	case ebpf.CGroupStorage, ebpf.PerCPUCGroupStorage:
+		err = checkCgroupStorage(&s)
 	case ebpf.DevMap, ebpf.DevMapHash, ebpf.XSKMap, ebpf.CPUMap:
 		err = checkRedirectMap(&s)
 	case ebpf.RingBuf, ebpf.UserRingbuf:
@@ -97,6 +103,14 @@ func checkSpec(spec *ebpf.MapSpec) (*ebpf.MapSpec, error) {
 		return nil, err
 	}
 	return &s, nil
+}
+
+// checkAccess applies bpf_map_flags_access_ok.
+func checkAccess(s *ebpf.MapSpec) error {
+	if s.Flags&FlagReadOnlyProg != 0 && s.Flags&FlagWriteOnlyProg != 0 {
+		return refuse(errno.EINVAL, "BPF_F_RDONLY_PROG and BPF_F_WRONLY_PROG exclude each other")
+	}
+	return nil
 }
 
 func checkFlags(s *ebpf.MapSpec, allowed uint32) error {

@@ -73,7 +73,8 @@ func class(err error) string {
 // TestCreateAsKernel makes maps with every odd parameter on both sides: same verdict, same error number.
 func TestCreateAsKernel(t *testing.T) {
 	types := []ebpf.MapType{ebpf.Array, ebpf.PerCPUArray, ebpf.Hash, ebpf.PerCPUHash, ebpf.ProgramArray, ebpf.DevMap, ebpf.DevMapHash, ebpf.XSKMap,
-		ebpf.LRUHash, ebpf.LRUCPUHash, ebpf.LPMTrie, ebpf.Queue, ebpf.Stack, ebpf.BloomFilter, ebpf.CGroupArray, ebpf.StackTrace}
+		ebpf.LRUHash, ebpf.LRUCPUHash, ebpf.LPMTrie, ebpf.Queue, ebpf.Stack, ebpf.BloomFilter, ebpf.CGroupArray, ebpf.StackTrace,
+		ebpf.SockMap, ebpf.SockHash, ebpf.ReusePortSockArray, ebpf.CGroupStorage, ebpf.PerCPUCGroupStorage}
 	sizes := []uint32{0, 1, 2, 4, 7, 8, 16, 512, 127 * 8, 128 * 8, 32 << 10, 32<<10 + 1, 4 << 20}
 	flags := []uint32{0, 1, 2, 4, 8, 16, 24, 64, 128, 256, 384, 1024, 2048, 4096, 1 << 20}
 	n := 0
@@ -155,6 +156,8 @@ func TestOperationsAsKernel(t *testing.T) {
 		{Type: ebpf.Array, KeySize: 4, ValueSize: 8, MaxEntries: 3, Flags: FlagReadOnlyProg},
 		{Type: ebpf.DevMapHash, KeySize: 4, ValueSize: 8, MaxEntries: 3},
 		{Type: ebpf.DevMap, KeySize: 4, ValueSize: 8, MaxEntries: 9},
+		{Type: ebpf.SockMap, KeySize: 4, ValueSize: 8, MaxEntries: 9},
+		{Type: ebpf.SockHash, KeySize: 4, ValueSize: 8, MaxEntries: 9}, {Type: ebpf.ReusePortSockArray, KeySize: 4, ValueSize: 8, MaxEntries: 9},
 		locked(ebpf.Array, 0), locked(ebpf.Hash, 0), locked(ebpf.Hash, FlagNoPrealloc),
 	} {
 		t.Run(fmt.Sprintf("%s/%d/%t", spec.Type, spec.Flags, spec.Value != nil), func(t *testing.T) {
@@ -170,6 +173,9 @@ func TestOperationsAsKernel(t *testing.T) {
 				var va, vb uint64
 				var ea, eb error
 				op := rng.IntN(8)
+				if ofSockets := spec.Type == ebpf.SockMap || spec.Type == ebpf.SockHash || spec.Type == ebpf.ReusePortSockArray; ofSockets && op < 3 {
+					continue // nothing here is a socket
+				}
 				switch op {
 				case 0, 1, 2:
 					ea, eb = b.ours.Update(key, value, flags), b.kernel.Update(key, value, flags)

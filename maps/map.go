@@ -147,6 +147,10 @@ func newStore(s *ebpf.MapSpec, sp *special, limit uint64) (store, error) {
 		return &absent{s.MaxEntries}, nil
 	case ebpf.StackTrace:
 		return newStackTraces(s.MaxEntries), nil
+	case ebpf.SockMap, ebpf.SockHash, ebpf.ReusePortSockArray:
+		return newSockets(s), nil
+	case ebpf.CGroupStorage, ebpf.PerCPUCGroupStorage:
+		return newCgroupStorage(s, sp, limit)
 	case ebpf.ProgramArray:
 		return newProgArray(s.MaxEntries, limit)
 	case ebpf.RingBuf, ebpf.UserRingbuf:
@@ -188,7 +192,7 @@ func mulSize(limit, a, b uint64) (uint64, error) {
 }
 
 func (m *Map) perCPU() bool {
-	return m.typ == ebpf.PerCPUArray || m.typ == ebpf.PerCPUHash || m.typ == ebpf.LRUCPUHash
+	return m.typ == ebpf.PerCPUArray || m.typ == ebpf.PerCPUHash || m.typ == ebpf.LRUCPUHash || m.typ == ebpf.PerCPUCGroupStorage
 }
 
 // String describes the map: type, name.

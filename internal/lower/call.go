@@ -1,6 +1,8 @@
 package lower
 
 import (
+	"github.com/cilium/ebpf"
+
 	"github.com/skep-bpf/skep/internal/ir"
 	"github.com/skep-bpf/skep/internal/isa"
 	"github.com/skep-bpf/skep/internal/kernelkfunc"
@@ -38,12 +40,20 @@ func (l *lowerer) call(in isa.Insn) {
 	}
 }
 
+// ofSockets reports whether lookups in maps of a type find sockets.
+func ofSockets(t ebpf.MapType) bool {
+	return t == ebpf.SockMap || t == ebpf.SockHash || t == ebpf.XSKMap
+}
+
 func (l *lowerer) helper(in isa.Insn) {
 	m := l.fact(l.pc).Map
 	switch in.Imm {
 	case helperMapLookup:
 		if l.fact(l.pc).FindsSocket { // a structure that the map's values here are not
-			l.fail("lookup in a map of sockets: %w", ErrNoRuntime)
+			if m < 0 || int(m) >= len(l.p.Maps) || !ofSockets(l.p.Maps[m].Type) {
+				l.fail("lookup in a map of sockets, or in another one: %w", ErrNoRuntime)
+			}
+			l.imm(ir.Mov, uint8(isa.R0), 0) // there are none
 			return
 		}
 		if m >= 0 && int(m) < len(l.out.Maps) && (l.arrayLookup(m) || l.outerLookup(m)) || l.innerLookup() {
