@@ -121,3 +121,9 @@ func TestSkbHelpersAsKernel(t *testing.T) {
 
 // TestSkbHelpersOnEngines: the engines agree, where there is no kernel to ask.
 func TestSkbHelpersOnEngines(t *testing.T) { compareHelpers(t, "skbhelpers.o", false) }
+
+// TestSectionsAsKernel: iterators over bits and sections do what the kernel's do.
+func TestSectionsAsKernel(t *testing.T) {
+	needKernel(t)
+	compareHelpers(t, "sections.o", true)
+}

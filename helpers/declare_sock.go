@@ -13,8 +13,6 @@ var _ = declare(
 		sig(46, "get_socket_cookie", types(sockTraceTypes, only(ebpf.SkReuseport)), argNull(verifier.ArgSockPtr))),
 	sig(122, "get_netns_cookie", types(tcCgroupTypes, cgroupAddr, cgroupSockopt,
 		only(ebpf.CGroupSock, ebpf.SkMsg, ebpf.SockOps, ebpf.SocketFilter)), aCtxOrNull),
-	variants(sig(124, "sk_assign", tcTypes, aCtx, aSock, aAny),
-		sig(124, "sk_assign", only(ebpf.SkLookup), aCtx, argNull(verifier.ArgSocket), aAny)),
 	sig(128, "sk_cgroup_id", only(ebpf.CGroupSKB), aSock),
 	sig(129, "sk_ancestor_cgroup_id", only(ebpf.CGroupSKB), aSock, aAny),
 

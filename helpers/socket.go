@@ -3,6 +3,7 @@ package helpers
 import (
 	"github.com/cilium/ebpf"
 
+	"github.com/skep-bpf/skep/internal/errno"
 	"github.com/skep-bpf/skep/internal/rt"
 	"github.com/skep-bpf/skep/verifier"
 )
@@ -18,6 +19,8 @@ var _ = define(
 		ID: 86, Name: "sk_release", ReleaseArg: 1, ProgTypes: types(sockTypes, only(ebpf.SkLookup)),
 		Args: args{arg(verifier.ArgSockPtr)},
 	}, Fn: skRelease},
+	runs(skAssign, variants(sig(124, "sk_assign", tcTypes, aCtx, aSock, aAny),
+		sig(124, "sk_assign", only(ebpf.SkLookup), aCtx, argNull(verifier.ArgSocket), aAny))),
 	// Casts: the result stands for the reference of the socket that it was made of.
 	runs(skFullsock, cast(returns(verifier.RetSocketOrNull, sig(95, "sk_fullsock", tcCgroupTypes, aSockCommon)))),
 	runs(noSocket, cast(returns(verifier.RetTCPSockOrNull, sig(96, "tcp_sock", types(tcCgroupTypes, cgroupSockopt, only(ebpf.SockOps)), aSockCommon)))),
@@ -31,6 +34,20 @@ var (
 )
 
 func noSocket(*rt.Run, *[12]uint64) uint64 { return 0 }
+
+// Flags of skAssign in socket lookups (linux/bpf.h).
+const fLookupFlags = 1 | 2 // BPF_SK_LOOKUP_F_REPLACE, BPF_SK_LOOKUP_F_NO_REUSEPORT
+
+// skAssign: a socket lookup can be told to forget what it selected, which is nothing. A packet's socket is no one's to assign.
+func skAssign(r *rt.Run, a *[12]uint64) uint64 {
+	switch {
+	case r.Packet == nil && a[2]&^fLookupFlags == 0:
+		return 0
+	case r.Packet == nil || a[2] != 0:
+		return errno.EINVAL.R0()
+	}
+	return errno.EOPNOTSUPP.R0()
+}
 
 // skFullsock: the only socket is that of a test run's packet, which is one, and neither TCP's nor a listener.
 func skFullsock(_ *rt.Run, a *[12]uint64) uint64 { return a[0] }

@@ -51,10 +51,34 @@ func (l *lowerer) asyncEntries() {
 	}
 }
 
+// plainKfuncs are functions of the kernel that are only a call here. They are verified by the types of the kernel.
+var plainKfuncs = map[string]bool{
+	"bpf_iter_bits_new": true, "bpf_iter_bits_next": true, "bpf_iter_bits_destroy": true,
+	"bpf_rcu_read_lock": true, "bpf_rcu_read_unlock": true, "bpf_preempt_disable": true, "bpf_preempt_enable": true,
+	"bpf_local_irq_save": true, "bpf_local_irq_restore": true,
+}
+
+// plainKfunc emits the call of one of them, and reports whether kfunc k is one.
+func (l *lowerer) plainKfunc(k int) bool {
+	name := l.p.Kfuncs[k].Name
+	if l.ownKfunc(k) || l.res == nil || l.env.Kfunc == nil || !plainKfuncs[name] {
+		return false
+	}
+	h, args, ok := l.env.Kfunc(name)
+	if ok {
+		l.emit(ir.Insn{Op: ir.CallHost, Imm: int64(h), Sub: uint8(args)})
+	}
+	return ok
+}
+
+// ownKfunc reports whether somebody registered kfunc k.
+func (l *lowerer) ownKfunc(k int) bool {
+	return k < len(l.env.Kfuncs) && (l.env.Kfuncs[k].Handle != 0 || l.env.Kfuncs[k].Native != 0)
+}
+
 // workqueue emits a call of the kernel's functions on work queues, and reports whether kfunc k is one.
 func (l *lowerer) workqueue(k int) bool {
-	own := k < len(l.env.Kfuncs) && (l.env.Kfuncs[k].Handle != 0 || l.env.Kfuncs[k].Native != 0) // somebody's
-	if own || l.res == nil || l.env.SetCallback == nil || l.env.Kfunc == nil {
+	if l.ownKfunc(k) || l.res == nil || l.env.SetCallback == nil || l.env.Kfunc == nil {
 		return false
 	}
 	switch name := l.p.Kfuncs[k].Name; name {

@@ -21,6 +21,7 @@ const (
 	HeldRecord HeldKind = iota // a record of a ring buffer
 	HeldLock                   // a bpf_spin_lock
 	HeldDrain                  // a user ring buffer that is drained
+	HeldBits                   // the copy of bits that an iterator goes through
 	heldKinds
 )
 
