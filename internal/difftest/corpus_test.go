@@ -34,7 +34,7 @@ func TestCorpus(t *testing.T) {
 	if err := kernel.Available(); err != nil {
 		t.Skip(err)
 	}
-	known := readKnown(t)
+	known := readKnown(t, corpusKnown)
 	for _, dir := range filepath.SplitList(*corpusDir) {
 		t.Run(filepath.Base(dir), func(t *testing.T) {
 			files, err := filepath.Glob(filepath.Join(dir, "*.o"))
@@ -50,9 +50,11 @@ func TestCorpus(t *testing.T) {
 	}
 }
 
+const corpusKnown = "testdata/corpus-known.txt"
+
 // readKnown reads the differences that are known: "file/program<TAB>reason" a line, comments behind #.
-func readKnown(t *testing.T) map[string]string {
-	text, err := os.ReadFile("testdata/corpus-known.txt")
+func readKnown(t *testing.T, file string) map[string]string {
+	text, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -63,7 +65,7 @@ func readKnown(t *testing.T) map[string]string {
 		}
 		label, reason, ok := strings.Cut(line, "\t")
 		if !ok || reason == "" {
-			t.Fatalf("testdata/corpus-known.txt:%d: no reason", i+1)
+			t.Fatalf("%s:%d: no reason", file, i+1)
 		}
 		known[label] = reason
 	}
@@ -130,7 +132,7 @@ func (c *corpus) program(t *testing.T, label string, p *program.Program) {
 	case differ && v.Ours:
 		t.Errorf("%s: what we alone accept cannot be a known difference", label)
 	case listed && !differ && err == nil:
-		t.Errorf("%s: no difference any more, take it off testdata/corpus-known.txt (%s)", label, reason)
+		t.Errorf("%s: no difference any more, take it off %s (%s)", label, corpusKnown, reason)
 	}
 	if ours, theirs := stackDepth(v.OurLog), stackDepth(v.KernelLog); err == nil && v.Ours == v.Kernel && ours != "" && theirs != "" && ours != theirs {
 		t.Errorf("%s: we find a %s, the kernel a %s", label, ours, theirs)
