@@ -17,12 +17,14 @@ import (
 )
 
 var benchVerb = &verb{
-	name: "bench", args: "verify FILE... [-prog NAME] [-top N] [-n N] [-json]", short: "how long verification takes, beside the kernel's",
+	name: "bench", args: "verify FILE... [-prog NAME] [-type SECTION] [-top N] [-n N] [-json]", short: "how long verification takes, beside the kernel's",
 	help: `
 Verifies each program several times, here and (as root) in the running kernel, in turns, and prints a table: instructions,
 instructions processed, states, the least time of skep and of the kernel's verifier (its own figure, log level 4), skep's time by
 the kernel's, and the memory that skep's verification needs. The last line has the geometric mean of the ratios.
   -prog NAME  only programs of this name
+  -type SECTION
+              take the programs to be in a section of that name, as libbpf knows them
   -top N      only the N programs with the most instructions processed
   -n N        measure N times, 5 if not given
   -json       print a JSON object for each program, and one for the mean
@@ -53,6 +55,7 @@ type benchMean struct {
 func runBench(e *env, args []string) int {
 	fs := e.flags()
 	prog := fs.String("prog", "", "")
+	typ := typeFlag(fs)
 	top := fs.Uint("top", 0, "")
 	rounds := fs.Uint("n", 5, "")
 	asJSON := fs.Bool("json", false, "")
@@ -67,7 +70,7 @@ func runBench(e *env, args []string) int {
 	case *rounds == 0 || *rounds > math.MaxInt32:
 		return e.usageError("-n: at least one")
 	}
-	list, worst := e.toBench(rest[1:], *prog)
+	list, worst := e.toBench(rest[1:], *prog, typ)
 	if *top > 0 {
 		list = largest(list, int(min(*top, math.MaxInt32)))
 	}
@@ -85,13 +88,14 @@ func runBench(e *env, args []string) int {
 }
 
 // toBench lists the programs of files.
-func (e *env) toBench(files []string, prog string) (list []benched, worst int) {
+func (e *env) toBench(files []string, prog string, typ *typeOf) (list []benched, worst int) {
 	for _, file := range files {
 		spec, err := skep.LoadCollectionSpec(file)
 		if err != nil {
 			worst = e.fail(exitUsage, err)
 			continue
 		}
+		typ.apply(spec, prog)
 		for _, name := range programs(spec, prog) {
 			list = append(list, benched{file, name, spec})
 		}

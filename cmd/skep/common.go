@@ -30,8 +30,10 @@ func programs(spec *ebpf.CollectionSpec, only string) []string {
 func noProgram(spec *ebpf.CollectionSpec, name string) string {
 	all := programs(spec, "")
 	switch {
-	case name == "" && len(spec.Programs) > 0:
-		return "the sections of the programs do not say their type"
+	case spec.Programs[name] != nil:
+		return fmt.Sprintf("section %s of program %s does not say its type; -type can, for skep verify, run and bench", spec.Programs[name].SectionName, name)
+	case len(all) == 0 && len(spec.Programs) > 0:
+		return "the sections of the programs do not say their type; -type can, for skep verify, run and bench"
 	case len(all) == 0:
 		return "there are no programs"
 	}

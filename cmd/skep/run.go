@@ -18,11 +18,12 @@ import (
 )
 
 var runVerb = &verb{
-	name: "run", args: "FILE -prog NAME [-data HEX|@FILE|@FILE.pcap] [-ctx HEX] [-repeat N] [-engine jit|interp|kernel] [-maps] [-json] [-perf-map]",
+	name: "run", args: "FILE -prog NAME [-type SECTION] [-data HEX|@FILE|@FILE.pcap] [-ctx HEX] [-repeat N] [-engine jit|interp|kernel] [-maps] [-json] [-perf-map]",
 	short: "run a program on a packet or context",
 	help: `
 Prints the return value, the packet afterwards, and the time of one run.
   -prog NAME    the program; not needed if the file has only one
+  -type SECTION take the program to be in a section of that name, as libbpf knows them: xdp, kprobe, cgroup/connect4
   -data HEX     the packet: hexadecimal digits, @FILE for the bytes of a file, @FILE.pcap for each packet of a capture;
                 64 zero bytes if the program type needs one and none is given
   -ctx HEX      the context structure (struct xdp_md, struct __sk_buff, ...), or the argument of a syscall program
@@ -71,10 +72,12 @@ func runRun(e *env, args []string) int {
 	fs.BoolVar(&a.maps, "maps", false, "")
 	fs.BoolVar(&a.json, "json", false, "")
 	fs.BoolVar(&a.perfMap, "perf-map", false, "")
+	typ := typeFlag(fs)
 	file, spec, code, ok := e.oneFile(fs, args)
 	if !ok {
 		return code
 	}
+	typ.apply(spec, a.prog)
 	name, err := oneProgram(spec, a.prog)
 	if err != nil {
 		return e.fail(exitUsage, fmt.Errorf("%s: %w", file, err))

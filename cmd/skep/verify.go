@@ -13,10 +13,12 @@ import (
 )
 
 var verifyVerb = &verb{
-	name: "verify", args: "FILE... [-prog NAME] [-log N] [-unpriv] [-target KERNEL] [-json]", short: "prove the programs of object files, or say why not",
+	name: "verify", args: "FILE... [-prog NAME] [-type SECTION] [-log N] [-unpriv] [-target KERNEL] [-json]", short: "prove the programs of object files, or say why not",
 	help: `
 Prints a line for each program, in the order of the files; all processors verify: accepted or rejected with the reason, instructions processed, states, time.
   -prog NAME  only this program
+  -type SECTION
+              take the programs to be in a section of that name, as libbpf knows them: xdp, kprobe, cgroup/connect4, tp_btf/sched_switch
   -log N      print the verifier's log at level N: 1 branches, 2 every instruction, 4 figures; levels add up
   -unpriv     verify as the kernel does for a user without CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN
   -target KERNEL
@@ -32,6 +34,7 @@ Examples:
   skep verify prog.o
   skep verify prog.o -prog my_xdp -log 2
   skep verify prog.o -target 6.12
+  skep verify prog.o -prog helper -type tc
   skep verify *.o -json | jq 'select(.verdict == "rejected")'
 `,
 }
@@ -64,6 +67,7 @@ func runVerify(e *env, args []string) int {
 	level := fs.Uint("log", 0, "")
 	unpriv := fs.Bool("unpriv", false, "")
 	target := targetFlag(fs)
+	typ := typeFlag(fs)
 	asJSON := fs.Bool("json", false, "")
 	files, code, ok := e.parse(fs, args)
 	if !ok {
@@ -76,7 +80,7 @@ func runVerify(e *env, args []string) int {
 		return e.usageError("-log: levels are 1, 2, 4 and their sums")
 	}
 	worst := exitOK
-	jobs := verifyJobs(files, *prog)
+	jobs := verifyJobs(files, *prog, typ)
 	opts := skep.Options{LogLevel: ebpf.LogLevel(*level), Target: *target}
 	if *unpriv {
 		opts.Without = verifier.AllCaps
@@ -94,13 +98,14 @@ type verifyJob struct {
 	loaded     bool // the file is an object, only the program is not there
 }
 
-func verifyJobs(files []string, prog string) (jobs []verifyJob) {
+func verifyJobs(files []string, prog string, typ *typeOf) (jobs []verifyJob) {
 	for _, file := range files {
 		spec, err := skep.LoadCollectionSpec(file)
 		if err != nil {
 			jobs = append(jobs, verifyJob{file: file, err: err})
 			continue
 		}
+		typ.apply(spec, prog)
 		names := programs(spec, prog)
 		if len(names) == 0 {
 			jobs = append(jobs, verifyJob{file: file, err: fmt.Errorf("%s: %s", file, noProgram(spec, prog)), loaded: true})
