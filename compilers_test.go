@@ -43,6 +43,8 @@ func unbuildable(compiler, cpu, source string) string {
 		return "Cannot select" // signed division came with v4
 	case cpu != "v4" && source == "alu_v4":
 		return "unsupported signed division"
+	case compiler == "clang-14" && source == "objects":
+		return "tags of pointers came with clang 15"
 	}
 	return ""
 }
@@ -185,12 +187,17 @@ func behaviour(t *testing.T, file string, engine skep.Engine) []string {
 	opts := skep.Options{Engine: engine, Env: skep.Env{Clock: skep.NewFakeClock(1)}, Kconfig: func(name string) (string, bool) {
 		return "0x010203", name == "LINUX_KERNEL_VERSION"
 	}}
-	if opts.KernelBTF, err = btf.LoadSpec("testdata/core_target.o"); err != nil {
-		t.Error(err)
+	if filepath.Base(file) != "objects.o" { // which asks for functions of the kernel
+		if opts.KernelBTF, err = btf.LoadSpec("testdata/core_target.o"); err != nil {
+			t.Error(err)
+		}
 	}
 	opts.Kfuncs = fixtureKfuncs(t, spec)
 	var lines []string
 	for _, name := range slices.Sorted(maps.Keys(spec.Programs)) {
+		if strings.HasPrefix(name, "kptr_percpu") {
+			continue // what they find is by slot, and runs of others take slots
+		}
 		opts.Programs = []string{name}
 		lines = append(lines, programBehaviour(t, spec, name, opts)...)
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/skep-bpf/skep/internal/listing"
 	"github.com/skep-bpf/skep/internal/lower"
 	"github.com/skep-bpf/skep/internal/native"
+	"github.com/skep-bpf/skep/internal/objects"
 	"github.com/skep-bpf/skep/internal/perfmap"
 	"github.com/skep-bpf/skep/internal/program"
 	"github.com/skep-bpf/skep/internal/rt"
@@ -31,6 +32,7 @@ type loader struct {
 	maps  map[string]*Map
 	progs map[string]*Program
 	vars  map[string]*Variable
+	heap  *objects.Heap // of the objects that the programs make
 	// extra are maps that are in no collection (.kconfig); programs hold them.
 	extra []*Map
 }
@@ -51,7 +53,7 @@ func newLoader(spec *ebpf.CollectionSpec, opts Options) (*loader, error) {
 	}
 	l := &loader{
 		spec: spec, opts: opts, env: opts.Env.runtime(),
-		maps: map[string]*Map{}, progs: map[string]*Program{}, vars: map[string]*Variable{},
+		maps: map[string]*Map{}, progs: map[string]*Program{}, vars: map[string]*Variable{}, heap: objects.NewHeap(opts.Limits.AllocBytes),
 	}
 	for name, m := range opts.MapReplacements {
 		ms, ok := spec.Maps[name]
@@ -126,12 +128,17 @@ func (l *loader) getMap(name string) (*Map, error) {
 	if len(namesIn(&s)) > 0 {
 		s.Contents = nil // populate puts them in
 	}
-	m, err := maps.NewWithOptions(&s, maps.Options{MaxBytes: l.opts.Limits.MapBytes})
+	m, err := maps.NewWithOptions(&s, l.mapOptions())
 	if err != nil {
 		return nil, fmt.Errorf("map %s: %w", name, err)
 	}
 	l.maps[name] = m
 	return m, nil
+}
+
+// mapOptions are those that the collection's maps are made with.
+func (l *loader) mapOptions() maps.Options {
+	return maps.Options{MaxBytes: l.opts.Limits.MapBytes, Types: l.spec.Types, Kernel: l.opts.kernelTypes}
 }
 
 // isSection reports whether a map is a data section.
@@ -311,6 +318,7 @@ func mapOf(ins *asm.Instruction) (program.Map, bool) {
 func describe(m *Map) program.Map {
 	d := program.MapOf(m.Spec(), m.Name())
 	d.Frozen, d.Contents, d.Source = m.Frozen(), m.Contents(), m
+	d.Bind(maps.SideOf(m).Types())
 	return d
 }
 
@@ -326,6 +334,10 @@ func (l *loader) bindMaps(p *Program) error {
 		d := describe(m)
 		pm.Type, pm.KeySize, pm.ValueSize, pm.MaxEntries, pm.Flags = d.Type, d.KeySize, d.ValueSize, d.MaxEntries, d.Flags
 		pm.Frozen, pm.Contents, pm.Inner, pm.Key, pm.Value = d.Frozen, d.Contents, d.Inner, d.Key, d.Value
+		pm.Types, pm.Bound = d.Types, d.Bound
+		if !maps.SideOf(m).HasFields(pm, l.opts.kernelTypes) {
+			return fmt.Errorf("program %s: map %s was made by types of another kernel: it has other special fields", p.name, pm.Name)
+		}
 		if !maps.SideOf(m).HoldMemory() {
 			return fmt.Errorf("program %s: map %s: %w", p.name, pm.Name, maps.ErrClosed)
 		}
@@ -416,6 +428,14 @@ func (l *loader) writeLog(p *Program) {
 // lower binds what the program names to what exists and makes IR of it.
 func (l *loader) lower(p *Program) error {
 	env := lower.Env{Helper: helpers.Handle, Kfunc: helpers.KfuncHandle, SetCallback: p.setCallback, RingNotify: helpers.RingNotify}
+	if p.res != nil {
+		env.Reach = reachObjects
+		if len(p.res.Objects) > 0 {
+			p.heap = l.heap
+			p.heap.Hold()
+			env.NewObject = p.newObject
+		}
+	}
 	for _, m := range p.maps {
 		b := binding(m)
 		if p.res == nil {

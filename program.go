@@ -11,6 +11,7 @@ import (
 	"github.com/cilium/ebpf"
 
 	"github.com/skep-bpf/skep/internal/ir"
+	"github.com/skep-bpf/skep/internal/objects"
 	"github.com/skep-bpf/skep/internal/program"
 	"github.com/skep-bpf/skep/internal/progtype"
 	"github.com/skep-bpf/skep/internal/rt"
@@ -32,7 +33,9 @@ type Program struct {
 	env     *rt.Env
 	maps    []*Map
 	handles []rt.Handle
-	setter  rt.Handle // one of handles: sets callbacks
+	setter  rt.Handle     // one of handles: sets callbacks
+	makers  [2]rt.Handle  // of handles: make objects, and objects for each CPU slot
+	heap    *objects.Heap // of the objects that it makes; nil: it makes none
 
 	closed atomic.Bool
 	refs   atomic.Int64 // the owner, the program arrays that hold it, the timers that call it
@@ -178,6 +181,9 @@ func (p *Program) Unhold() {
 	rt.AfterRuns(func() {
 		if p.exec != nil {
 			_ = p.exec.Close()
+		}
+		if p.heap != nil {
+			p.heap.Unhold()
 		}
 		for _, h := range p.handles {
 			rt.Unregister(h)

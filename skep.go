@@ -121,6 +121,9 @@ type Limits struct {
 	MapBytes uint64
 	// ObjectBytes bounds the size of an object file: 64 MiB.
 	ObjectBytes int64
+	// AllocBytes bounds the memory of the objects that the programs of a collection allocate (bpf_obj_new): 64 MiB. Beyond that programs
+	// get NULL.
+	AllocBytes int64
 	// InterpInsns bounds the instructions that one run executes in the interpreter; 0 means no bound.
 	InterpInsns int64
 }

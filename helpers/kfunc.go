@@ -42,4 +42,20 @@ var kfuncs = map[string]*Kfunc{
 
 	"bpf_wq_init":  {Args: 3, fn: wqInit},
 	"bpf_wq_start": {Args: 2, fn: wqStart},
+
+	"bpf_obj_drop_impl":         {Args: 2, fn: objDrop},
+	"bpf_percpu_obj_drop_impl":  {Args: 2, fn: objDrop},
+	"bpf_refcount_acquire_impl": {Args: 2, fn: refcountAcquire},
+	"bpf_list_push_front_impl":  {Args: 4, fn: listPushFront},
+	"bpf_list_push_back_impl":   {Args: 4, fn: listPushBack},
+	"bpf_list_pop_front":        {Args: 1, fn: listPopFront},
+	"bpf_list_pop_back":         {Args: 1, fn: listPopBack},
+	"bpf_list_front":            {Args: 1, fn: listFront},
+	"bpf_list_back":             {Args: 1, fn: listBack},
+	"bpf_rbtree_add_impl":       {Args: 4, fn: treeAdd},
+	"bpf_rbtree_remove":         {Args: 2, fn: treeRemove},
+	"bpf_rbtree_first":          {Args: 1, fn: treeFirst},
+	"bpf_rbtree_root":           {Args: 1, fn: treeRoot},
+	"bpf_rbtree_left":           {Args: 2, fn: treeLeft},
+	"bpf_rbtree_right":          {Args: 2, fn: treeRight},
 }

@@ -2,12 +2,14 @@ package helpers
 
 import (
 	"github.com/skep-bpf/skep/internal/rt"
-	"github.com/skep-bpf/skep/maps"
+	"github.com/skep-bpf/skep/internal/spin"
 	"github.com/skep-bpf/skep/verifier"
 )
 
 // Locks in values of maps. The verifier proves that a program holds one at a time, calls nothing that waits under it, and gives it back;
 // a run that is abandoned under a lock gives it back, too.
+
+var aSpinLock = arg(verifier.ArgSpinLock)
 
 var _ = define(
 	Helper{Proto: returns(verifier.RetVoid, sig(93, "spin_lock", nil, aSpinLock)), Fn: spinLock},
@@ -15,11 +17,11 @@ var _ = define(
 )
 
 func spinLock(r *rt.Run, a *[12]uint64) uint64 {
-	maps.SpinLock(r, a[0])
+	spin.Lock(r, a[0])
 	return 0
 }
 
 func spinUnlock(r *rt.Run, a *[12]uint64) uint64 {
-	maps.SpinUnlock(r, a[0])
+	spin.Unlock(r, a[0])
 	return 0
 }

@@ -13,6 +13,10 @@ import (
 // Timers and work queues in values of maps. The verifier proves their addresses; what a set callback is called by is up to lowering,
 // which knows the functions: see SetCallback. Their callbacks run on goroutines of their own, by the clock of the run's Env.
 
+var aTimer = arg(verifier.ArgTimer)
+
+func later(p proto) proto { p.Callback = verifier.CallbackAsync; return p }
+
 var _ = define(
 	Helper{Proto: gpl(sig(169, "timer_init", nil, aTimer, aMap, aAny)), Fn: timerInit},
 	Helper{Proto: gpl(later(sig(170, "timer_set_callback", nil, aTimer, arg(verifier.ArgFunc))))},

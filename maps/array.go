@@ -93,8 +93,7 @@ func (a *array) update(key, value []byte, flags uint64, cpu int) errno.Errno {
 	i, e := a.checkUpdate(key, flags)
 	if e == 0 {
 		off := a.off(i, cpu)
-		a.special.put(a.m.bytes(off, a.valueSize), value, flags&updateLock != 0)
-		a.special.free(a.m.addr(off))
+		a.special.replace(a.m.bytes(off, a.valueSize), value, flags&updateLock != 0)
 	}
 	return e
 }
@@ -118,7 +117,7 @@ func (a *array) copyOut(key, value []byte, locked bool) errno.Errno {
 		return 0
 	}
 	for c := range rt.CPUs() {
-		copy(value[c*a.stride:], a.m.bytes(a.off(i, c), a.valueSize))
+		a.special.get(value[c*a.stride:c*a.stride+a.valueSize], a.m.bytes(a.off(i, c), a.valueSize), false)
 	}
 	return 0
 }
@@ -132,7 +131,7 @@ func (a *array) write(key, value []byte, flags uint64) errno.Errno {
 		return e
 	}
 	for c := range rt.CPUs() {
-		copy(a.m.bytes(a.off(i, c), a.valueSize), value[c*a.stride:])
+		a.special.replace(a.m.bytes(a.off(i, c), a.valueSize), value[c*a.stride:c*a.stride+a.valueSize], false)
 	}
 	return 0
 }

@@ -263,7 +263,7 @@ func (h *hash) unlink(link uint32) {
 		h.use(link).Store(useFree)
 	}
 	if h.special != nil {
-		h.special.free(h.vm.addr(h.valueOff(link, 0)))
+		h.freeValues(link, h.special.free)
 	}
 	h.release(link)
 }
@@ -320,10 +320,10 @@ func (h *hash) update(key, value []byte, flags uint64, cpu int) errno.Errno {
 		return h.updateOne(key, value, flags, cpu)
 	}
 	// A program writes its own CPU's value; the others of a new element are zero.
-	own := func(l uint32) { copy(h.vm.bytes(h.valueOff(l, cpu), h.valueSize), value) }
+	own := func(l uint32) { h.special.replace(h.vm.bytes(h.valueOff(l, cpu), h.valueSize), value, false) }
 	return h.put(key, flags, cpu, func(l uint32) {
 		for c := range rt.CPUs() {
-			clear(h.vm.bytes(h.valueOff(l, c), h.valuePad))
+			h.special.zero(h.vm.bytes(h.valueOff(l, c), h.valueSize))
 		}
 		own(l)
 	}, own)
@@ -336,7 +336,7 @@ func (h *hash) updateOne(key, value []byte, flags uint64, cpu int) errno.Errno {
 		return h.put(key, flags, cpu, fill, nil) // which refuses the flag
 	}
 	return h.put(key, flags&^updateLock, cpu, fill, func(l uint32) {
-		h.special.put(h.vm.bytes(h.valueOff(l, 0), h.valueSize), value, true)
+		h.special.put(h.vm.bytes(h.valueOff(l, 0), h.valueSize), value, true) // keeps its fields, as in 6.18
 	})
 }
 
@@ -346,7 +346,7 @@ func (h *hash) write(key, value []byte, flags uint64) errno.Errno {
 	}
 	all := func(l uint32) {
 		for c := range rt.CPUs() {
-			copy(h.vm.bytes(h.valueOff(l, c), h.valueSize), value[c*h.valuePad:])
+			h.special.replace(h.vm.bytes(h.valueOff(l, c), h.valueSize), value[c*h.valuePad:c*h.valuePad+h.valueSize], false)
 		}
 	}
 	return h.put(key, flags, anyCPU, all, all)
@@ -399,7 +399,7 @@ func (h *hash) copyOut(link uint32, value []byte, locked bool) {
 		return
 	}
 	for c := range rt.CPUs() {
-		copy(value[c*h.valuePad:], h.vm.bytes(h.valueOff(link, c), h.valueSize))
+		h.special.get(value[c*h.valuePad:c*h.valuePad+h.valueSize], h.vm.bytes(h.valueOff(link, c), h.valueSize), false)
 	}
 }
 

@@ -9,10 +9,8 @@ import (
 
 	"github.com/skep-bpf/skep/internal/errno"
 	"github.com/skep-bpf/skep/internal/offheap"
-	"github.com/skep-bpf/skep/internal/program"
 	"github.com/skep-bpf/skep/internal/rt"
 	"github.com/skep-bpf/skep/internal/sysenc"
-	"github.com/skep-bpf/skep/verifier"
 )
 
 // Maps of maps: an element is a map, for programs its handle, in memory of eight bytes that is stored at once. Only Go changes them; all
@@ -68,7 +66,7 @@ func checkOuter(s *ebpf.MapSpec) error {
 
 // fits reports how a map differs from the template of the maps it is to stand among (bpf_map_meta_equal and its kin). A per-CPU array
 // may not be shorter either, which the kernel allows: programs are proven to find elements that the template has.
-func fits(template *ebpf.MapSpec, m *Map) error {
+func fits(template *ebpf.MapSpec, m *Map, opts *Options) error {
 	entries := m.maxEntries == template.MaxEntries
 	switch {
 	case template.Type == ebpf.PerCPUArray:
@@ -76,8 +74,7 @@ func fits(template *ebpf.MapSpec, m *Map) error {
 	case template.Type != ebpf.Array && template.Type != ebpf.XSKMap || template.Flags&FlagInnerMap != 0:
 		entries = true
 	}
-	d := program.MapOf(template, template.Name)
-	fields, err := verifier.ValueFields(&d)
+	fields, err := fieldsOf(template, opts.Types, opts.Kernel)
 	if m.typ == template.Type && m.keySize == template.KeySize && m.valueSize == template.ValueSize && m.flags == template.Flags && entries &&
 		err == nil && m.special.same(fields) {
 		return nil
@@ -105,7 +102,7 @@ func (m *Map) updateInner(o outer, key, value any, flags uint64) error {
 	if err := inner.hold(); err != nil {
 		return fmt.Errorf("update: %w", err)
 	}
-	if err := fits(m.spec.InnerMap, inner); err != nil {
+	if err := fits(m.spec.InnerMap, inner, &m.opts); err != nil {
 		_ = inner.unhold()
 		return fmt.Errorf("update: %w", err)
 	}
@@ -156,7 +153,7 @@ func (m *Side) InnerRegion(addr, n uint64) (rt.Region, bool) {
 	template := m.spec.InnerMap
 	if p := registry.table.Load(); p != nil && template != nil {
 		for _, inner := range *p {
-			if inner == nil || fits(template, inner) != nil {
+			if inner == nil || fits(template, inner, &m.opts) != nil {
 				continue
 			}
 			for _, g := range inner.regions {

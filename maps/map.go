@@ -9,8 +9,10 @@ import (
 	"sync/atomic"
 
 	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/btf"
 
 	"github.com/skep-bpf/skep/internal/errno"
+	"github.com/skep-bpf/skep/internal/program"
 	"github.com/skep-bpf/skep/internal/rt"
 )
 
@@ -54,6 +56,7 @@ type Map struct {
 	closed  atomic.Bool // there are none
 	refs    atomic.Int64
 	store   store
+	opts    Options
 	special *special    // nil: values have no special fields
 	regions []rt.Region // does not change
 }
@@ -66,6 +69,10 @@ func PossibleCPUs() int { return rt.CPUs() }
 type Options struct {
 	// MaxBytes bounds the address space of the map; 0 means DefaultMaxBytes.
 	MaxBytes uint64
+	// Types are those of the object that the spec comes from: lists and trees in values name in them what they hold. nil: there are none.
+	Types *btf.Spec
+	// Kernel gives the types of the kernel: pointers to their structures are not the program's. nil means the host's.
+	Kernel func() *btf.Spec
 }
 
 // New makes a map, puts spec.Contents into it, and freezes it if it is a section of constants (.rodata*, .kconfig), all as
@@ -82,6 +89,9 @@ func NewWithOptions(spec *ebpf.MapSpec, opts Options) (*Map, error) {
 	if spec.Pinning != ebpf.PinNone {
 		return nil, fmt.Errorf("map create: pinning: %w", ebpf.ErrNotSupported)
 	}
+	if opts.Kernel == nil {
+		opts.Kernel = program.HostTypes
+	}
 	s, err := checkSpec(spec)
 	if err != nil {
 		return nil, err
@@ -93,12 +103,12 @@ func NewWithOptions(spec *ebpf.MapSpec, opts Options) (*Map, error) {
 	limit = min(limit, maxBytes)
 	m := &Map{
 		name: s.Name, typ: s.Type, keySize: s.KeySize, valueSize: s.ValueSize, maxEntries: s.MaxEntries, flags: s.Flags,
-		fullValueSize: int(s.ValueSize), spec: s,
+		fullValueSize: int(s.ValueSize), spec: s, opts: opts,
 	}
 	if m.perCPU() {
 		m.fullValueSize = round8(int(s.ValueSize)) * rt.CPUs()
 	}
-	if m.special, err = specialOf(s); err != nil {
+	if m.special, err = specialOf(s, &opts); err != nil {
 		return nil, err
 	}
 	if m.store, err = newStore(s, m.special, limit); err != nil {
@@ -382,6 +392,7 @@ func (m *Map) unhold() error {
 		return nil
 	}
 	unregister(m)
+	m.special.freeAll(m.store)
 	if err := m.store.free(); err != nil {
 		return fmt.Errorf("map %s: %w", m.name, err)
 	}

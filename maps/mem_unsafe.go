@@ -45,15 +45,7 @@ func ownerAt(start uint64) uint64 {
 	return *(*uint64)(unsafe.Pointer(unsafe.SliceData(rt.Mem(start+ringOwner, 8))))
 }
 
-// lockWord is a bpf_spin_lock.
-type lockWord = *atomic.Uint32
-
-// lockAt returns the lock at an offset of a value.
-func lockAt(value []byte, off int) lockWord {
-	return (*atomic.Uint32)(unsafe.Add(unsafe.Pointer(unsafe.SliceData(value)), off))
-}
-
-// lockAtAddr returns the lock at an address that the verifier proved to be one.
-func lockAtAddr(addr uint64) lockWord { return lockAt(rt.Mem(addr, 4), 0) }
+// addrOf returns the address of a value's first byte.
+func addrOf(value []byte) uint64 { return uint64(uintptr(unsafe.Pointer(unsafe.SliceData(value)))) }
 
 func headerAddr(h *uint64) uint64 { return uint64(uintptr(unsafe.Pointer(h))) }

@@ -7,6 +7,7 @@ import (
 	"github.com/skep-bpf/skep/internal/errno"
 	"github.com/skep-bpf/skep/internal/offheap"
 	"github.com/skep-bpf/skep/internal/rt"
+	"github.com/skep-bpf/skep/internal/spin"
 )
 
 // Ring buffers: programs reserve records and submit or discard them, one reader takes them in the order in which they were
@@ -69,7 +70,7 @@ func newRingBuf(size uint32, limit uint64) (*ringBuf, error) {
 
 // lock keeps other producers out, of which some are machine code (lower/ring.go): there nothing that could wait or fail comes before the
 // lock is given back, and nobody waits for it.
-func (r *ringBuf) lock()   { takeLock(r.m.u32(ringLock)) }
+func (r *ringBuf) lock()   { spin.Take(uint64(r.m.addr(ringLock))) }
 func (r *ringBuf) unlock() { r.m.u32(ringLock).Store(0) }
 
 func (r *ringBuf) mask() uint64 { return r.size - 1 }

@@ -3,28 +3,36 @@ package maps
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/btf"
 
 	"github.com/skep-bpf/skep/internal/async"
 	"github.com/skep-bpf/skep/internal/errno"
+	"github.com/skep-bpf/skep/internal/objects"
 	"github.com/skep-bpf/skep/internal/program"
 	"github.com/skep-bpf/skep/internal/rt"
+	"github.com/skep-bpf/skep/internal/spin"
 	"github.com/skep-bpf/skep/verifier"
 )
 
-// Special fields of values: a lock, a timer, a work queue. A copy of a value leaves them out, in both directions, and an element that
-// goes away takes its timer along (copy_map_value, bpf_obj_free_fields). nil stands for values without any.
+// Special fields of values: a lock, a timer, a work queue, what owns objects of programs. A copy of a value leaves them out, in both
+// directions, and an element that goes away takes its timer and its objects along (copy_map_value, bpf_obj_free_fields). nil stands for
+// values without any.
 type special struct {
 	fields []verifier.ValueField
 	lock   int // offset of the bpf_spin_lock, -1: none
 	timers *async.Set
+	async  []int           // offsets of timers and work queues
+	plain  []int           // offsets of pointers that own nothing
+	owners []objects.Field // and what owns objects
+	types  *btf.Spec       // that the fields' targets are of
 }
 
 // specialOf finds the fields of the values of a map.
-func specialOf(s *ebpf.MapSpec) (*special, error) {
-	d := program.MapOf(s, s.Name)
-	fields, err := verifier.ValueFields(&d)
+func specialOf(s *ebpf.MapSpec, opts *Options) (*special, error) {
+	fields, err := fieldsOf(s, opts.Types, opts.Kernel)
 	switch {
 	case errors.Is(err, verifier.ErrFieldFlags):
 		return nil, refuse(errno.EACCES, "%v", err)
@@ -35,21 +43,40 @@ func specialOf(s *ebpf.MapSpec) (*special, error) {
 	case len(fields) == 0:
 		return nil, nil
 	}
-	sp := &special{fields: fields, lock: -1, timers: new(async.Set)}
+	sp := &special{fields: fields, lock: -1, timers: new(async.Set), types: opts.Types}
 	for _, f := range fields {
-		if f.Kind == verifier.SpinLockField {
+		switch f.Kind {
+		case verifier.SpinLockField:
 			sp.lock = f.Off
+		case verifier.TimerField, verifier.WorkqueueField:
+			sp.async = append(sp.async, f.Off)
+		case verifier.PlainKptrField:
+			sp.plain = append(sp.plain, f.Off)
+		case verifier.KptrField, verifier.ListField, verifier.TreeField:
+		default:
+			return nil, fmt.Errorf("map create: value: a field of kind %d: %w", f.Kind, ebpf.ErrNotSupported)
 		}
 	}
+	sp.owners = objects.Fields(fields)
 	return sp, nil
+}
+
+// fieldsOf finds the fields of the values of a map with these types of its object.
+func fieldsOf(s *ebpf.MapSpec, types *btf.Spec, kernel func() *btf.Spec) ([]verifier.ValueField, error) {
+	d := program.MapOf(s, s.Name)
+	d.Bind(types)
+	return verifier.ValueFields(&d, kernel)
 }
 
 // hasLock reports whether values have a lock that BPF_F_LOCK can mean.
 func (sp *special) hasLock() bool { return sp != nil && sp.lock >= 0 }
 
 // hasTimers reports whether values have a timer or a work queue.
-func (sp *special) hasTimers() bool {
-	return sp != nil && (len(sp.fields) > 1 || sp.lock < 0)
+func (sp *special) hasTimers() bool { return sp != nil && len(sp.async) > 0 }
+
+// ownsObjects reports whether values have fields that own objects.
+func (sp *special) ownsObjects() bool {
+	return sp != nil && slices.ContainsFunc(sp.owners, func(f objects.Field) bool { return f.Kind != objects.Lock })
 }
 
 // put copies a value into an element, all but its fields. locked: under the element's lock.
@@ -59,9 +86,9 @@ func (sp *special) put(elem, value []byte, locked bool) {
 		return
 	}
 	if locked {
-		w := lockAt(elem, sp.lock)
-		takeLock(w)
-		defer w.Store(0)
+		w := addrOf(elem) + uint64(sp.lock)
+		spin.Take(w)
+		defer spin.Drop(w)
 	}
 	at := 0
 	for _, f := range sp.fields {
@@ -73,6 +100,14 @@ func (sp *special) put(elem, value []byte, locked bool) {
 	}
 }
 
+// replace is put of a value in the place of another one, whose fields are freed.
+func (sp *special) replace(elem, value []byte, locked bool) {
+	sp.put(elem, value, locked)
+	if sp != nil {
+		sp.free(uintptr(addrOf(elem)))
+	}
+}
+
 // get copies a value out of an element; its fields read as zeros.
 func (sp *special) get(value, elem []byte, locked bool) {
 	if sp == nil {
@@ -80,9 +115,9 @@ func (sp *special) get(value, elem []byte, locked bool) {
 		return
 	}
 	if locked {
-		w := lockAt(elem, sp.lock)
-		takeLock(w)
-		defer w.Store(0)
+		w := addrOf(elem) + uint64(sp.lock)
+		spin.Take(w)
+		defer spin.Drop(w)
 	}
 	copy(value, elem)
 	for _, f := range sp.fields {
@@ -95,10 +130,64 @@ func (sp *special) free(addr uintptr) {
 	if sp == nil {
 		return
 	}
-	for _, f := range sp.fields {
-		if f.Kind != verifier.SpinLockField {
-			async.Free(addr + uintptr(f.Off))
+	for _, off := range sp.async {
+		async.Free(addr + uintptr(off))
+	}
+	for _, off := range sp.plain {
+		clear(rt.Mem(uint64(addr)+uint64(off), 8))
+	}
+	objects.DropFields(uint64(addr), sp.owners, sp.lock)
+}
+
+// zero clears a value, all but its fields.
+func (sp *special) zero(elem []byte) {
+	if sp == nil {
+		clear(elem)
+		return
+	}
+	sp.put(elem, make([]byte, len(elem)), false)
+}
+
+// freeAll frees what the fields of all values hold, also of those that are no element's any more: who still had one may have put
+// something there.
+func (sp *special) freeAll(s store) {
+	if !sp.ownsObjects() {
+		return
+	}
+	if v, ok := s.(interface{ eachValue(func(addr uintptr)) }); ok {
+		v.eachValue(sp.free)
+	}
+}
+
+func (a *array) eachValue(f func(addr uintptr)) {
+	cpus := 1
+	if a.perCPU != 0 {
+		cpus = rt.CPUs()
+	}
+	for c := range cpus {
+		for i := range a.maxEntries {
+			f(a.m.addr(a.off(i, c)))
 		}
+	}
+}
+
+func (h *hash) eachValue(f func(addr uintptr)) {
+	for i := range h.pools {
+		p := &h.pools[i]
+		for n := range p.unused.Load() {
+			h.freeValues(p.first+n+1, f)
+		}
+	}
+}
+
+// freeValues calls f for each value of an element.
+func (h *hash) freeValues(link uint32, f func(addr uintptr)) {
+	cpus := 1
+	if h.perCPU != 0 {
+		cpus = rt.CPUs()
+	}
+	for c := range cpus {
+		f(h.vm.addr(h.valueOff(link, c)))
 	}
 }
 
@@ -163,6 +252,16 @@ func (h *hash) startsValue(addr uintptr) bool {
 
 func (h *hash) keyOf(value uintptr) uintptr { return value - uintptr(h.keyPad) }
 
+// Types returns the types of the object that the map comes from (Options.Types).
+func (m *Side) Types() *btf.Spec { return m.opts.Types }
+
+// HasFields reports whether the map has the special fields that programs are proven to find in the values of d, by these types of the
+// kernel: they decide which pointers are to structures of the kernel.
+func (m *Side) HasFields(d *program.Map, kernel func() *btf.Spec) bool {
+	fields, err := verifier.ValueFields(d, kernel)
+	return err == nil && m.special.same(fields)
+}
+
 // TimerInit initialises the timer or work queue at field, an address in a value of the map (bpf_timer_init, bpf_wq_init).
 func (m *Side) TimerInit(field uint64, clock rt.Clock) errno.Errno {
 	k, ok := m.store.(keyed)
@@ -182,11 +281,8 @@ func (m *Side) TimerInit(field uint64, clock rt.Clock) errno.Errno {
 
 // valueAround returns the value that the field at an address is in: which field it is says its distance from the value's start.
 func (m *Side) valueAround(k keyed, field uintptr) (uintptr, bool) {
-	for _, f := range m.special.fields {
-		if f.Kind == verifier.SpinLockField {
-			continue
-		}
-		if value := field - uintptr(f.Off); k.startsValue(value) {
+	for _, off := range m.special.async {
+		if value := field - uintptr(off); k.startsValue(value) {
 			return value, true
 		}
 	}

@@ -117,6 +117,8 @@ type Result struct {
 	Kernel string
 	// ExceptionCallback is the function that runs where the program throws, 0 if there is none.
 	ExceptionCallback int
+	// Objects are the types of objects that the program allocates.
+	Objects []ObjectType
 }
 
 // PtrKind says what kind of pointer a load, store or atomic goes through. An instruction has one kind on all paths.

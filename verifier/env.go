@@ -32,6 +32,7 @@ type env struct {
 	kernelUsed string        // what of the kernel registers pointed to first, for Result.Kernel
 	maps       []program.Map // the program's, and behind them the templates of maps in maps
 	inner      []int32       // of each map of the program: the number of its template
+	objects    []ObjectType  // that the program allocates
 	names      isa.Names
 	kfuncs     []kfunc // what the program's kfuncs are
 	iterKinds  []iterKind
@@ -317,7 +318,7 @@ func (e *env) finishError(err error, start time.Time) error {
 
 func (e *env) finish(start time.Time) *Result {
 	res := &Result{Stats: e.stats(start, true), Insns: e.facts, MaxCtx: e.maxCtx, MaxPacket: e.maxPkt, Kernel: e.kernelUsed,
-		ExceptionCallback: e.exceptionCallback}
+		ExceptionCallback: e.exceptionCallback, Objects: e.objects}
 	for i := range e.facts {
 		a := &e.aux[i]
 		e.facts[i].Ptr = a.ptr.ptrKind()

@@ -62,7 +62,7 @@ func (e *env) loadKptr(f *field, d *reg) error {
 			return err
 		}
 		setPtr(d, ptrToBTF|maybeNull|t)
-		d.aux = e.internObject(f.target)
+		d.aux = e.intern(f.target)
 	}
 	e.idGen++
 	d.id = e.idGen
@@ -215,7 +215,7 @@ func (e *env) xchgResult(r0 *reg, f *field) {
 			r0.typ |= percpu
 		}
 	}
-	r0.aux = e.internObject(f.target)
+	r0.aux = e.intern(f.target)
 	e.idGen++ // the kernel's numbers
 }
 

@@ -1,7 +1,6 @@
 package verifier
 
 import (
-	"errors"
 	"slices"
 
 	"github.com/cilium/ebpf"
@@ -55,10 +54,8 @@ func (e *env) readMapRecord(i int) error {
 	if !keepsTypes(m) {
 		return nil
 	}
-	rec, err := e.parseRecord(btf.UnderlyingType(m.Value), mapFields, int(m.ValueSize))
+	rec, err := e.parseRecord(btf.UnderlyingType(m.Value), e.typesOfMap(m), mapFields, int(m.ValueSize))
 	switch {
-	case errors.Is(err, errFieldKernel):
-		return e.unsupported("map %s: %v", m.Name, err)
 	case err != nil:
 		rec = nil // the kernel takes the map, and nothing in it for a field
 	case rec == nil:

@@ -20,11 +20,14 @@ func (e *env) callNew(c *fieldCall) error {
 	if err != nil {
 		return err
 	}
-	if rec, err := e.structRecord(s); err != nil {
-		return e.reject(CodeBTF, "struct %s: %v", s.Name, err)
-	} else if err := e.checkOwners(rec); err != nil {
+	rec, err := e.structRecord(s)
+	if err == nil {
+		err = e.checkOwners(rec)
+	}
+	if err != nil {
 		return e.reject(CodeBTF, "struct %s: %v", s.Name, err)
 	}
+	e.noteObject(c.constant, s, rec, false)
 	e.newReference(e.afterCall(), ptrToBTF|memAlloc, s, c)
 	return nil
 }
@@ -47,6 +50,7 @@ func (e *env) callNewPerCPU(c *fieldCall) error {
 	if rec, err := e.structRecord(s); err != nil || rec != nil {
 		return e.reject(CodeType, "bpf_percpu_obj_new type ID argument must not contain special fields")
 	}
+	e.noteObject(c.constant, s, nil, true)
 	e.newReference(e.afterCall(), ptrToBTF|memAlloc|percpu, s, c)
 	return nil
 }
@@ -69,7 +73,7 @@ func (e *env) localType(id uint64) (*btf.Struct, error) {
 // newReference makes r0 a pointer to an object of the program that it owns.
 func (e *env) newReference(r0 *reg, t regType, s *btf.Struct, c *fieldCall) {
 	setPtr(r0, t)
-	r0.aux = e.internObject(s)
+	r0.aux = e.intern(s)
 	orNull := c.flag(program.KfuncRetNull) && !c.owned // of an object that is owned, another reference can always be had
 	if orNull {
 		e.idGen++ // the kernel's numbers
@@ -82,14 +86,6 @@ func (e *env) newReference(r0 *reg, t regType, s *btf.Struct, c *fieldCall) {
 	if r0.id == 0 {
 		e.giveID(r0)
 	}
-}
-
-// internObject returns the index of a type of the program's objects. There is nothing to make them with outside of the kernel.
-func (e *env) internObject(s *btf.Struct) int32 {
-	if e.kernelUsed == "" {
-		e.kernelUsed = "allocations (struct " + s.Name + ")"
-	}
-	return e.intern(s)
 }
 
 // callDrop gives an object back.
@@ -218,7 +214,7 @@ func (e *env) setNonOwning(r *reg) {
 // setNode makes r a pointer to the member by which an object is in a list or tree (mark_reg_graph_node).
 func (e *env) setNode(r *reg, root *field) {
 	setPtr(r, ptrToBTF|memAlloc)
-	r.aux, r.off = e.internObject(root.target), int32(root.node)
+	r.aux, r.off = e.intern(root.target), int32(root.node)
 }
 
 // callTake takes an object out of a list or tree: the program owns it afterwards, if there was one.

@@ -93,6 +93,24 @@ func init() {
 	}
 }
 
+// objectProtos are the prototypes of those that skep runs by itself. Where there is a kernel, its own are used: what they name is checked
+// by fieldKfuncs and not by type.
+var objectProtos = func() map[string]*btf.FuncProto {
+	push := kernelProto(tInt, "head node meta__ign off", tMem, tMem, tMem, tU64)
+	of := kernelProto(tMem, "root", tMem)
+	child := kernelProto(tMem, "root node", tMem, tMem)
+	obj := kernelProto(tMem, "local_type_id__k meta__ign", tU64, tMem)
+	drop := kernelProto(tVoid, "p__alloc meta__ign", tMem, tMem)
+	return map[string]*btf.FuncProto{
+		"bpf_obj_new_impl": obj, "bpf_percpu_obj_new_impl": obj, "bpf_obj_drop_impl": drop, "bpf_percpu_obj_drop_impl": drop,
+		"bpf_refcount_acquire_impl": kernelProto(tMem, "p__refcounted_kptr meta__ign", tMem, tMem),
+		"bpf_list_push_front_impl":  push, "bpf_list_push_back_impl": push,
+		"bpf_list_pop_front": of, "bpf_list_pop_back": of, "bpf_list_front": of, "bpf_list_back": of,
+		"bpf_rbtree_add_impl": kernelProto(tInt, "root node less meta__ign off", tMem, tMem, tMem, tMem, tU64),
+		"bpf_rbtree_remove":   child, "bpf_rbtree_first": of, "bpf_rbtree_root": of, "bpf_rbtree_left": child, "bpf_rbtree_right": child,
+	}
+}()
+
 // callField checks a call of one of these kfuncs.
 func (e *env) callField(f *fieldKfunc, m *kfuncMeta) error {
 	c := &fieldCall{kfuncMeta: m}

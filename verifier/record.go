@@ -5,6 +5,8 @@ import (
 	"strings"
 
 	"github.com/cilium/ebpf/btf"
+
+	"github.com/skep-bpf/skep/internal/program"
 )
 
 // Special fields: what the kernel keeps inside of map values and of objects that programs allocate, and gives a meaning. Programs
@@ -131,7 +133,6 @@ var (
 	errFieldHolds   = errors.New("a list or tree whose objects are not known")
 	errFieldLock    = errors.New("a list or tree without a lock, or two kinds of locks")
 	errFieldOverlap = errors.New("special fields that overlap")
-	errFieldKernel  = errors.New("pointers to structures, and the types of the kernel are not known")
 )
 
 // find returns the field at an offset if it is of one of the kinds (btf_record_find).
@@ -166,6 +167,7 @@ func (r *record) offset(kind fieldKind) int {
 // recordParser finds the fields of one type.
 type recordParser struct {
 	e      *env
+	types  *btf.Spec // that lists and trees name what they hold in
 	mask   fieldKind
 	seen   fieldKind
 	work   int // members looked at: types made in Go can be of any shape
@@ -174,9 +176,10 @@ type recordParser struct {
 
 const maxFieldWork = 1 << 16
 
-// parseRecord returns the record of a structure or of the variables of a section; nil without an error if it has no fields.
-func (e *env) parseRecord(t btf.Type, mask fieldKind, size int) (*record, error) {
-	p := &recordParser{e: e, mask: mask}
+// parseRecord returns the record of a structure or of the variables of a section, which is one of types; nil without an error if it has
+// no fields.
+func (e *env) parseRecord(t btf.Type, types *btf.Spec, mask fieldKind, size int) (*record, error) {
+	p := &recordParser{e: e, types: types, mask: mask}
 	var err error
 	switch x := t.(type) {
 	case *btf.Struct:
@@ -388,14 +391,12 @@ func kptrOf(t btf.Type) (fieldKind, *btf.Struct, error) {
 var kptrDestructors = map[string]bool{"task_struct": true, "cgroup": true, "bpf_cpumask": true, "bpf_crypto_ctx": true,
 	"prog_test_ref_kfunc": true, "prog_test_member": true}
 
-// kptrTarget finds the structure of the kernel that a pointer is to, by name; what the kernel does not have is a type of the program.
+// kptrTarget finds the structure of the kernel that a pointer is to, by name; what the kernel does not have is a type of the program. Where
+// there is no kernel, all are: nobody has a pointer to what is not there.
 func (e *env) kptrTarget(f *field, t *btf.Struct) error {
 	types := e.kernelTypes()
-	if types == nil {
-		return errFieldKernel
-	}
 	var s *btf.Struct
-	if t.Name == "" || types.TypeByName(t.Name, &s) != nil {
+	if t.Name == "" || types == nil || types.TypeByName(t.Name, &s) != nil {
 		f.target, f.local = t, true
 		return nil
 	}
@@ -419,11 +420,11 @@ func (p *recordParser) holds(f *field, tags []string) error {
 		}
 	}
 	name, member, ok := strings.Cut(what, ":")
-	if !ok || member == "" || p.e.prog.Types == nil {
+	if !ok || member == "" || p.types == nil {
 		return errFieldHolds
 	}
 	f.local = true
-	if p.e.prog.Types.TypeByName(name, &f.target) != nil {
+	if p.types.TypeByName(name, &f.target) != nil {
 		return errFieldHolds
 	}
 	want := "bpf_list_node"
@@ -454,7 +455,7 @@ func (e *env) structRecord(s *btf.Struct) (*record, error) {
 	}
 	var o objRecord
 	if hasDirectField(s) {
-		o.rec, o.err = e.parseRecord(s, objFields, int(s.Size))
+		o.rec, o.err = e.parseRecord(s, e.typesWith(s), objFields, int(s.Size))
 		if o.err == nil && o.rec == nil {
 			o.err = errFieldPlace
 		}
@@ -464,6 +465,39 @@ func (e *env) structRecord(s *btf.Struct) (*record, error) {
 	}
 	e.objRecords[s] = o
 	return o.rec, o.err
+}
+
+// typesWith returns the types that a structure is one of: the program's, or those of a map that comes from elsewhere.
+func (e *env) typesWith(s *btf.Struct) *btf.Spec {
+	own := e.prog.Types
+	if own != nil {
+		if _, err := own.TypeID(s); err == nil {
+			return own
+		}
+	}
+	for i := range e.maps {
+		m := &e.maps[i]
+		if !m.Bound || m.Types == nil {
+			continue
+		}
+		if _, err := m.Types.TypeID(s); err == nil {
+			return m.Types
+		}
+	}
+	for i := range e.maps {
+		if e.maps[i].Bound {
+			return nil
+		}
+	}
+	return own
+}
+
+// typesOfMap returns the types that the values of a map are of.
+func (e *env) typesOfMap(m *program.Map) *btf.Spec {
+	if m.Bound {
+		return m.Types
+	}
+	return e.prog.Types
 }
 
 type objRecord struct {

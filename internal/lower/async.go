@@ -61,7 +61,7 @@ var plainKfuncs = map[string]bool{
 // plainKfunc emits the call of one of them, and reports whether kfunc k is one.
 func (l *lowerer) plainKfunc(k int) bool {
 	name := l.p.Kfuncs[k].Name
-	if l.ownKfunc(k) || l.res == nil || l.env.Kfunc == nil || !plainKfuncs[name] {
+	if !l.kernels(k) || !plainKfuncs[name] {
 		return false
 	}
 	h, args, ok := l.env.Kfunc(name)
@@ -78,7 +78,7 @@ func (l *lowerer) ownKfunc(k int) bool {
 
 // workqueue emits a call of the kernel's functions on work queues, and reports whether kfunc k is one.
 func (l *lowerer) workqueue(k int) bool {
-	if l.ownKfunc(k) || l.res == nil || l.env.SetCallback == nil || l.env.Kfunc == nil {
+	if !l.kernels(k) || l.env.SetCallback == nil {
 		return false
 	}
 	switch name := l.p.Kfuncs[k].Name; name {

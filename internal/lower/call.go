@@ -177,7 +177,7 @@ func (l *lowerer) kfunc(in isa.Insn) {
 		l.throw()
 		return
 	}
-	if k := int(in.Imm); k >= 0 && k < len(l.p.Kfuncs) && (l.builtin(l.p.Kfuncs[k].Name) || l.workqueue(k) || l.plainKfunc(k)) {
+	if k := int(in.Imm); k >= 0 && k < len(l.p.Kfuncs) && (l.builtin(l.p.Kfuncs[k].Name) || l.workqueue(k) || l.object(k) || l.plainKfunc(k)) {
 		return
 	}
 	if in.Imm < 0 || int(in.Imm) >= len(l.env.Kfuncs) {

@@ -24,6 +24,11 @@ type Env struct {
 	// RingNotify gives the function to call where records were submitted without a call and somebody waits for them: it takes where the
 	// ring begins, the record and the flags. nil: nothing is submitted without a call.
 	RingNotify func() rt.Handle
+	// NewObject gives the host function behind bpf_obj_new and bpf_percpu_obj_new, which takes the number of a type
+	// (verifier.Result.Objects). nil: there are no objects.
+	NewObject func(perCPU bool) rt.Handle
+	// Reach finds memory that programs with objects may touch (ir.Program.Reach).
+	Reach ir.Reach
 	// Kfuncs are bound to program.Program.Kfuncs by index. Unbound ones may stand where no call is reachable.
 	Kfuncs []KfuncBinding
 	// Exact keeps one result for each BPF instruction: nothing is inlined by meaning or dropped as unused, so that

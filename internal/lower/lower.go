@@ -41,6 +41,9 @@ func Lower(p *program.Program, res *verifier.Result, env *Env) (*ir.Program, err
 	for i := range p.Maps {
 		l.bindMap(i)
 	}
+	if env.Reach != nil {
+		l.out.Reach = append(l.out.Reach, env.Reach)
+	}
 	if err := l.slots(); err != nil {
 		return nil, err
 	}

@@ -51,6 +51,14 @@ func MapOf(spec *ebpf.MapSpec, name string) Map {
 	return m
 }
 
+// Bind says that the map, and its template, exist with these types.
+func (m *Map) Bind(types *btf.Spec) {
+	m.Types, m.Bound = types, true
+	if m.Inner != nil {
+		m.Inner.Bind(types)
+	}
+}
+
 // SectionData returns the bytes of a data section (.rodata, .data, .bss): the object's with the values of the
 // collection's variables put in. The result is the caller's.
 func SectionData(cs *ebpf.CollectionSpec, name string) ([]byte, error) {

@@ -81,6 +81,10 @@ type Map struct {
 	Contents   []byte
 	Inner      *Map // template of a map in map
 	Key, Value btf.Type
+	// Types are those that the object has which Value comes from: lists and trees in values name what they hold. A map that is Bound exists,
+	// so that those are all it has, also where they are nil; else they are the program's.
+	Types *btf.Spec
+	Bound bool
 	// Source is what Options.Map gave for a map that is not one of the collection's: the caller's own value to bind it
 	// by. Two maps of equal name and different Source are different maps.
 	Source any

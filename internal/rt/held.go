@@ -6,8 +6,8 @@ import (
 	"github.com/skep-bpf/skep/internal/abi"
 )
 
-// Held is something that a program got from a helper and has to give back: a record of a ring buffer, a lock. The verifier proves that a
-// program does, but a run can be abandoned, by its context or by a fault.
+// Held is something that a program got from a helper and has to give back: a record of a ring buffer, a lock, an object. The verifier
+// proves that a program does, but a run can be abandoned, by its context or by a fault.
 type Held struct {
 	Addr uint64
 	Kind HeldKind
@@ -22,13 +22,15 @@ const (
 	HeldLock                   // a bpf_spin_lock
 	HeldDrain                  // a user ring buffer that is drained
 	HeldBits                   // the copy of bits that an iterator goes through
+	HeldObject                 // an object of the program, or one of its references
+	HeldNode                   // a node that is about to be put into a tree
 	heldKinds
 )
 
 var drops [heldKinds]func(addr uint64)
 
-// OnDrop says how a kind of things is given back; the map that they belong to is held by the program still. It is for package maps, when
-// the process starts.
+// OnDrop says how a kind of things is given back; the map that they belong to is held by the program still. It is for who has such things,
+// when the process starts.
 func OnDrop(k HeldKind, drop func(addr uint64)) { drops[k] = drop }
 
 // HeldList is what a run holds. It lies off the Go heap, beside the run's stack: machine code that reserves and submits records without a
@@ -83,13 +85,14 @@ func (r *Run) GiveBack(addr uint64) {
 	}
 }
 
-// dropHeld gives back what an abandoned run held.
+// dropHeld gives back what an abandoned run held, the last first: a lock before the object that it lies in.
 func (r *Run) dropHeld() {
 	if r.held == nil {
 		return
 	}
-	for _, h := range r.held.all() {
-		drops[h.Kind](h.Addr)
+	all := r.held.all()
+	for i := len(all) - 1; i >= 0; i-- {
+		drops[all[i].Kind](all[i].Addr)
 	}
 	r.held.used = 0
 }

@@ -1,0 +1,168 @@
+//go:build linux
+
+package skep_test
+
+import (
+	"bytes"
+	"encoding/binary"
+	"math/rand/v2"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/cilium/ebpf"
+	"golang.org/x/sys/unix"
+
+	"github.com/skep-bpf/skep"
+	"github.com/skep-bpf/skep/internal/kernel"
+	"github.com/skep-bpf/skep/internal/program"
+)
+
+// onOneCPU keeps the test on one processor of the kernel's, as it is in one slot here.
+func onOneCPU(t *testing.T) {
+	var old, one unix.CPUSet
+	if err := unix.SchedGetaffinity(0, &old); err != nil {
+		t.Fatal(err)
+	}
+	runtime.LockOSThread()
+	for i := range 1024 {
+		if old.IsSet(i) {
+			one.Set(i)
+			break
+		}
+	}
+	if err := unix.SchedSetaffinity(0, &one); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = unix.SchedSetaffinity(0, &old)
+		runtime.UnlockOSThread()
+	})
+}
+
+// objectStep makes a random step of a program.
+func objectStep(r *rand.Rand, name string) step {
+	s := step{program: name, priority: r.Uint32N(50)}
+	switch {
+	case strings.HasPrefix(name, "kptr_"):
+		s.mark = r.Uint32N(9) | r.Uint32N(6)<<8
+	case name == "lists":
+		s.mark = r.Uint32N(7)
+	case name == "trees":
+		s.mark = []uint32{0, 0, 0, 1, 2, 3, 3, 3, 4, 4, 5, 6, 7, 8, 9, 10}[r.IntN(16)]
+		if s.mark == 3 || s.mark == 4 {
+			s.priority = r.Uint32N(1 << 12)
+		}
+	case name == "percpu":
+		s.mark = r.Uint32N(4)
+		s.priority++
+	}
+	return s
+}
+
+// sameValues compares what Go sees of a map's elements. What their fields own is zero.
+func sameValues(t *testing.T, m *skep.Map, k *kernel.Map) {
+	t.Helper()
+	for key := range uint32(6) {
+		kb := binary.NativeEndian.AppendUint32(nil, key)
+		want, err := k.Lookup(kb)
+		if err != nil {
+			want = nil
+		}
+		got, err := m.LookupBytes(kb)
+		if err != nil {
+			got = nil
+		}
+		got, want = got[:min(len(got), 24)], want[:min(len(want), 24)] // of per-CPU maps: of the slot, and of the processor
+		if !bytes.Equal(got, want) {
+			t.Errorf("%s: element %d is % x, in the kernel % x", m, key, got, want)
+		}
+	}
+}
+
+// TestObjectsAsKernel: random steps of the programs of testdata/objects.c and of Go on their maps, here and in the kernel.
+func TestObjectsAsKernel(t *testing.T) {
+	needKernel(t)
+	spec := loadSpec(t, "objects.o")
+	eachEngine(t, func(t *testing.T, e skep.Engine) {
+		onOneCPU(t)
+		for i, name := range objectPrograms[1:] { // the kernel's objects are not zeroed
+			p, err := program.FromSpec(spec, name, program.Options{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			k, err := kernel.Load(p)
+			if err != nil {
+				t.Errorf("%s: %v", name, err)
+				continue
+			}
+			defer k.Close()
+			c := load(t, "objects.o", skep.Options{Engine: e}, name)
+			r := rand.New(rand.NewPCG(1, uint64(i)))
+			seen := map[int32]bool{}
+			for n := range 3000 {
+				s := objectStep(r, name)
+				o := s.options()
+				want, err := k.Run(kernel.RunInput{Data: o.Data, Ctx: o.Context.([]byte)})
+				if err != nil {
+					t.Fatal(err)
+				}
+				got := runStep(t, c, s)
+				if got != int32(want.Ret) {
+					t.Fatalf("step %d, %+v: %d, in the kernel %d", n, s, got, int32(want.Ret))
+				}
+				seen[got] = true
+				if !strings.HasPrefix(name, "kptr_") || n%10 != 0 {
+					continue
+				}
+				for j := range p.Maps {
+					m := c.Maps[p.Maps[j].Name]
+					if m == nil || m.ValueSize() < 24 {
+						continue
+					}
+					goStep(t, r, m, k.Map(j))
+					sameValues(t, m, k.Map(j))
+				}
+			}
+			if len(seen) < 3 {
+				t.Errorf("%s: only %d results", name, len(seen))
+			}
+		}
+	})
+}
+
+// goStep changes an element from Go, here and there.
+func goStep(t *testing.T, r *rand.Rand, m *skep.Map, k *kernel.Map) {
+	t.Helper()
+	key := binary.NativeEndian.AppendUint32(nil, r.Uint32N(5))
+	value := make([]byte, m.ValueSize())
+	for i := range value {
+		value[i] = byte(r.IntN(256)) // also where the pointer is
+	}
+	if r.IntN(2) == 0 {
+		want := k.Delete(key)
+		if got := m.Delete(key); (got == nil) != (want == nil) {
+			t.Errorf("%s: delete: %v, in the kernel %v", m, got, want)
+		}
+		return
+	}
+	var v any = value
+	all := value
+	if m.Type() == ebpf.PerCPUArray || m.Type() == ebpf.PerCPUHash {
+		var one [3]uint64
+		for i := range one {
+			one[i] = binary.NativeEndian.Uint64(value[8*i:])
+		}
+		v = slices.Repeat([][3]uint64{one}, skep.PossibleCPUs())
+		all = bytes.Repeat(value, ebpf.MustPossibleCPU())
+	}
+	flags := ebpf.UpdateAny
+	if len(value) > 24 && r.IntN(2) == 0 {
+		flags = ebpf.UpdateLock
+	}
+	want := k.Update(key, all, uint64(flags))
+	if got := m.Update(key, v, flags); (got == nil) != (want == nil) {
+		t.Errorf("%s: update: %v, in the kernel %v", m, got, want)
+	}
+}
