@@ -41,26 +41,6 @@ func onOneCPU(t *testing.T) {
 	})
 }
 
-// objectStep makes a random step of a program.
-func objectStep(r *rand.Rand, name string) step {
-	s := step{program: name, priority: r.Uint32N(50)}
-	switch {
-	case strings.HasPrefix(name, "kptr_"):
-		s.mark = r.Uint32N(9) | r.Uint32N(6)<<8
-	case name == "lists":
-		s.mark = r.Uint32N(7)
-	case name == "trees":
-		s.mark = []uint32{0, 0, 0, 1, 2, 3, 3, 3, 4, 4, 5, 6, 7, 8, 9, 10}[r.IntN(16)]
-		if s.mark == 3 || s.mark == 4 {
-			s.priority = r.Uint32N(1 << 12)
-		}
-	case name == "percpu":
-		s.mark = r.Uint32N(4)
-		s.priority++
-	}
-	return s
-}
-
 // sameValues compares what Go sees of a map's elements. What their fields own is zero.
 func sameValues(t *testing.T, m *skep.Map, k *kernel.Map) {
 	t.Helper()

@@ -110,6 +110,15 @@ func (p *Program) MemoryInUse() int {
 	return 0
 }
 
+// ObjectsInUse returns how many objects the programs of the collection have allocated (bpf_obj_new) that are not free yet, and how much of
+// Limits.AllocBytes they have taken, free ones included.
+func (p *Program) ObjectsInUse() (objects, bytes int64) {
+	if p.heap == nil {
+		return 0, 0
+	}
+	return p.heap.InUse()
+}
+
 // Close frees the program once runs that are under way have ended and no program array and no timer holds it. Closing twice does nothing.
 func (p *Program) Close() error {
 	if p == nil || p.closed.Swap(true) {

@@ -52,6 +52,13 @@ struct bpf_rb_node *bpf_rbtree_right(struct bpf_rb_root *root, struct bpf_rb_nod
 void *bpf_percpu_obj_new_impl(u64 local_type_id, void *meta) __ksym;
 void bpf_percpu_obj_drop_impl(void *p, void *meta) __ksym;
 
+struct bpf_iter_num {
+	u64 opaque[1];
+} __attribute__((aligned(8)));
+int bpf_iter_num_new(struct bpf_iter_num *it, int start, int end) __weak __ksym;
+int *bpf_iter_num_next(struct bpf_iter_num *it) __weak __ksym;
+void bpf_iter_num_destroy(struct bpf_iter_num *it) __weak __ksym;
+
 #define type_id(type) __builtin_btf_type_id(*(typeof(type) *)0, 0)
 #define bpf_obj_new(type) ((type *)bpf_obj_new_impl(type_id(type), NULL))
 // No two calls are made one: each drops objects of one type.
@@ -312,7 +319,7 @@ static bool leaf_less(struct bpf_rb_node *a, const struct bpf_rb_node *b)
 	return container_of(a, struct leaf, t)->key < container_of(b, struct leaf, t)->key;
 }
 
-enum { ADD, FIRST, REMOVE_FIRST, PATH, REMOVE_PATH, ADD_BOTH, ADD_TWICE, LIST_TWICE, POP_LEAF, COUNT_UP };
+enum { ADD, FIRST, REMOVE_FIRST, PATH, REMOVE_PATH, ADD_BOTH, ADD_TWICE, LIST_TWICE, POP_LEAF, COUNT_UP, MOVE };
 
 static __always_inline struct leaf *new_leaf(u64 key)
 {
@@ -417,6 +424,14 @@ SEC("tc") int trees(struct __sk_buff *skb)
 		ret = p->key;
 		bpf_obj_drop(p);
 		return ret;
+	case MOVE: // from the list to the tree, unless it is there
+		q = NULL;
+		bpf_spin_lock(&tree_lock);
+		l = bpf_list_pop_front(&leaves);
+		if (l)
+			ret = -bpf_rbtree_add(&tree, &container_of(l, struct leaf, l)->t, leaf_less);
+		bpf_spin_unlock(&tree_lock);
+		return ret;
 	case COUNT_UP: // another owner of the first leaf, which is then in the list, too
 		q = NULL;
 		bpf_spin_lock(&tree_lock);
@@ -499,4 +514,90 @@ SEC("tc") int percpu(struct __sk_buff *skb)
 			sum += 100 * c->a + c->b;
 	}
 	return sum;
+}
+
+// spend takes for ever, as far as a test is concerned; it can be called under a lock.
+static __always_inline void spend(void)
+{
+	struct bpf_iter_num outer, inner;
+	bpf_iter_num_new(&outer, 0, 8000000);
+	while (bpf_iter_num_next(&outer)) {
+		bpf_iter_num_new(&inner, 0, 8000000);
+		while (bpf_iter_num_next(&inner))
+			;
+		bpf_iter_num_destroy(&inner);
+	}
+	bpf_iter_num_destroy(&outer);
+}
+
+static bool slow_less(struct bpf_rb_node *a, const struct bpf_rb_node *b)
+{
+	spend();
+	return 0;
+}
+
+enum { HOLD = 1, HOLD_LOCKED, COMPARE, FOUND_HELD };
+
+// slow is stopped in the middle: while it owns an object, while it holds the lock that lies in one and others are in its list, while an
+// object is on its way into a tree.
+SEC("tc") int slow(struct __sk_buff *skb)
+{
+	u32 op = skb->mark, key = 0;
+	struct slot *v;
+	struct holder *h;
+	struct item *it;
+	struct leaf *p, *q;
+	int ret = -1;
+
+	switch (op) {
+	case HOLD:
+		h = bpf_obj_new(struct holder);
+		if (!h)
+			return -2;
+		spend();
+		bpf_obj_drop(h);
+		return 0;
+	case HOLD_LOCKED:
+		h = bpf_obj_new(struct holder);
+		if (!h)
+			return -2;
+		it = bpf_obj_new(struct item);
+		if (!it) {
+			bpf_obj_drop(h);
+			return -3;
+		}
+		bpf_spin_lock(&h->lock);
+		bpf_list_push_back(&h->items, &it->l);
+		spend();
+		bpf_spin_unlock(&h->lock);
+		bpf_obj_drop(h);
+		return 0;
+	case COMPARE: // the second object has another owner
+		p = new_leaf(1);
+		if (!p)
+			return -2;
+		bpf_spin_lock(&tree_lock);
+		bpf_rbtree_add(&tree, &p->t, leaf_less);
+		bpf_spin_unlock(&tree_lock);
+		p = new_leaf(2);
+		if (!p)
+			return -2;
+		q = bpf_refcount_acquire(p);
+		bpf_spin_lock(&tree_lock);
+		bpf_list_push_back(&leaves, &q->l);
+		ret = bpf_rbtree_add(&tree, &p->t, slow_less);
+		bpf_spin_unlock(&tree_lock);
+		return ret;
+	case FOUND_HELD: // what was in a map's value
+		v = bpf_map_lookup_elem(&array, &key);
+		if (!v)
+			return -2;
+		h = bpf_kptr_xchg(&v->h, NULL);
+		if (!h)
+			return -3;
+		spend();
+		bpf_obj_drop(h);
+		return 0;
+	}
+	return -1;
 }
