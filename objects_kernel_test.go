@@ -6,6 +6,8 @@ import (
 	"bytes"
 	"encoding/binary"
 	"math/rand/v2"
+	"os"
+	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
@@ -145,4 +147,88 @@ func goStep(t *testing.T, r *rand.Rand, m *skep.Map, k *kernel.Map) {
 	if got := m.Update(key, v, flags); (got == nil) != (want == nil) {
 		t.Errorf("%s: update: %v, in the kernel %v", m, got, want)
 	}
+}
+
+// objectFiles are the kernel's tests of objects, lists and trees.
+var objectFiles = []string{"linked_list", "rbtree", "refcounted_kptr", "local_kptr_stash", "map_kptr", "percpu_alloc_array", "kptr_xchg_inline"}
+
+// TestObjectCorpusAsKernel runs the kernel's own tests of objects (SKEP_CORPUS), each on maps of its own, a few times here and in the
+// kernel.
+func TestObjectCorpusAsKernel(t *testing.T) {
+	needKernel(t)
+	dirs := filepath.SplitList(os.Getenv("SKEP_CORPUS"))
+	if len(dirs) == 0 {
+		t.Skip("no directory of the kernel's tests: SKEP_CORPUS")
+	}
+	eachEngine(t, func(t *testing.T, e skep.Engine) {
+		onOneCPU(t)
+		ran := 0
+		for _, dir := range dirs {
+			for _, name := range objectFiles {
+				if file := filepath.Join(dir, name+".o"); fileExists(file) {
+					ran += runAsKernel(t, file, e)
+				}
+			}
+		}
+		t.Logf("%d programs", ran)
+		if ran < 30 {
+			t.Error("too few")
+		}
+	})
+}
+
+func fileExists(name string) bool {
+	_, err := os.Stat(name)
+	return err == nil
+}
+
+// runAsKernel runs the programs of one file, and returns how many ran.
+func runAsKernel(t *testing.T, file string, e skep.Engine) (ran int) {
+	spec, err := skep.LoadCollectionSpec(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name := range spec.Programs {
+		p, err := program.FromSpec(spec, name, program.Options{})
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		if slices.ContainsFunc(p.Maps, func(m program.Map) bool { return m.Inner != nil }) {
+			continue // in the kernel nobody puts a map there
+		}
+		k, err := kernel.Load(p)
+		if err != nil {
+			t.Logf("%s/%s: not in the kernel: %.120s", filepath.Base(file), name, err)
+			continue
+		}
+		c, err := skep.NewCollectionWithOptions(spec, skep.Options{Engine: e, Programs: []string{name}})
+		if err != nil {
+			t.Logf("%s/%s: %.200s", filepath.Base(file), name, err)
+			k.Close()
+			continue
+		}
+		for i := range 4 {
+			data := make([]byte, 64)
+			in := kernel.RunInput{Data: data}
+			o := ebpf.RunOptions{Data: data}
+			if spec.Programs[name].Type == ebpf.Syscall {
+				in.Data, o.Data = nil, nil
+			}
+			want, err := k.Run(in)
+			if err != nil {
+				t.Logf("%s/%s: does not run in the kernel: %v", filepath.Base(file), name, err)
+				break
+			}
+			if got, err := c.Programs[name].Run(&o); err != nil || got != want.Ret {
+				t.Errorf("%s/%s, run %d: %d, %v, in the kernel %d", filepath.Base(file), name, i, int32(got), err, int32(want.Ret))
+			}
+			if i == 3 {
+				ran++
+			}
+		}
+		k.Close()
+		c.Close()
+	}
+	return ran
 }
