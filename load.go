@@ -120,7 +120,7 @@ func (l *loader) getMap(name string) (*Map, error) {
 		l.maps[name] = c
 		return c, nil
 	}
-	s := *spec
+	s := *program.WithTypes(l.spec.Types, spec)
 	s.Pinning = ebpf.PinNone // maps live in the process; sharing is by Options.MapReplacements
 	if data, err := program.SectionData(l.spec, name); err == nil && isSection(name) {
 		s.Contents = []ebpf.MapKV{{Key: uint32(0), Value: data}}

@@ -229,3 +229,60 @@ func TestObjectsInParallel(t *testing.T) {
 		}
 	})
 }
+
+// TestObjectsOfOtherCollections: programs of two collections share objects by a map that they share, and the objects outlive the collection
+// that made them. Types of another object file are others, also where they look alike.
+func TestObjectsOfOtherCollections(t *testing.T) {
+	eachEngine(t, func(t *testing.T, e skep.Engine) {
+		spec := loadSpec(t, "objects.o")
+		opts := skep.Options{Engine: e, Programs: []string{"lists", "kptr_array", "trees"}}
+		first, err := skep.NewCollectionWithOptions(spec, opts)
+		if err != nil {
+			t.Fatalf("%+v", err)
+		}
+		opts.MapReplacements = map[string]*skep.Map{".bss.A": first.Maps[".bss.A"], "array": first.Maps["array"]}
+		for _, name := range []string{"lists", "kptr_array"} {
+			other := opts
+			other.Programs = []string{name}
+			if c, err := skep.NewCollectionWithOptions(loadSpec(t, "objects.o"), other); err == nil {
+				t.Errorf("%s: types of another object are taken for the same", name)
+				c.Close()
+			}
+		}
+		second, err := skep.NewCollectionWithOptions(spec, opts)
+		if err != nil {
+			t.Fatalf("%+v", err)
+		}
+		for i := range uint32(3) {
+			runStep(t, first, step{"lists", 1, i})
+		}
+		runStep(t, first, step{"kptr_array", 0, 77})
+		trees := first.Programs["trees"]
+		first.Close()
+		first.Programs = map[string]*skep.Program{"trees": trees}
+		if n := inUse(first, 4); n != 4 {
+			t.Errorf("%d objects of the collection that is closed", n)
+		}
+		for i := range uint32(2) {
+			if got := runStep(t, second, step{"lists", 2, 0}); got != int32(i) {
+				t.Errorf("object %d: %d", i, got)
+			}
+		}
+		if got := runStep(t, second, step{"kptr_array", 2, 0}); got != 77 {
+			t.Errorf("the pointer's object: %d", got)
+		}
+		second.Close()
+		if n := inUse(first, 0); n != 0 {
+			t.Errorf("%d objects are left", n)
+		}
+	})
+}
+
+// TestObjectsOfCopiedSpec: a copy of a spec is as good as the spec.
+func TestObjectsOfCopiedSpec(t *testing.T) {
+	c, err := skep.NewCollection(loadSpec(t, "objects.o").Copy())
+	if err != nil {
+		t.Fatalf("%.400v", err)
+	}
+	c.Close()
+}

@@ -601,3 +601,92 @@ SEC("tc") int slow(struct __sk_buff *skb)
 	}
 	return -1;
 }
+
+// What BenchmarkAllocations measures, as often as the priority says: an object made and dropped, one exchanged with a map's value, pushed and popped,
+// added to a tree of 100 others and removed.
+static long bench_new(u64 i, void *ctx)
+{
+	struct item *p = bpf_obj_new(struct item);
+	if (p)
+		bpf_obj_drop(p);
+	return 0;
+}
+
+static long bench_exchange(u64 i, void *ctx)
+{
+	struct holder *h, *old;
+	u32 key = 0;
+	struct slot *v = bpf_map_lookup_elem(&array, &key);
+	if (!v)
+		return 1;
+	h = bpf_kptr_xchg(&v->h, NULL);
+	if (!h)
+		h = bpf_obj_new(struct holder);
+	if (!h)
+		return 1;
+	old = bpf_kptr_xchg(&v->h, h);
+	if (old)
+		bpf_obj_drop(old);
+	return 0;
+}
+
+static long bench_list(u64 i, void *ctx)
+{
+	struct bpf_list_node *l;
+	bpf_spin_lock(&list_lock);
+	l = bpf_list_pop_front(&list);
+	if (l)
+		bpf_list_push_back(&list, l);
+	bpf_spin_unlock(&list_lock);
+	return 0;
+}
+
+static long bench_tree(u64 i, void *ctx)
+{
+	struct bpf_rb_node *n;
+	bpf_spin_lock(&tree_lock);
+	n = bpf_rbtree_first(&tree);
+	if (!n)
+		goto out;
+	n = bpf_rbtree_remove(&tree, n);
+	if (!n)
+		goto out;
+	container_of(n, struct leaf, t)->key += 100;
+	bpf_rbtree_add(&tree, n, leaf_less);
+out:
+	bpf_spin_unlock(&tree_lock);
+	return 0;
+}
+
+static long bench_nothing(u64 i, void *ctx) { return 0; }
+
+SEC("tc") int bench(struct __sk_buff *skb)
+{
+	u32 n = skb->priority;
+	switch (skb->mark) {
+	case 1:
+		return bpf_loop(n, bench_exchange, NULL, 0);
+	case 2:
+		return bpf_loop(n, bench_list, NULL, 0);
+	case 3:
+		return bpf_loop(n, bench_tree, NULL, 0);
+	case 4:
+		return bpf_loop(n, bench_new, NULL, 0);
+	case 5: { // fills list and tree
+		struct leaf *p = new_leaf(n);
+		if (p) {
+			bpf_spin_lock(&tree_lock);
+			bpf_rbtree_add(&tree, &p->t, leaf_less);
+			bpf_spin_unlock(&tree_lock);
+		}
+		struct item *it = bpf_obj_new(struct item);
+		if (it) {
+			bpf_spin_lock(&list_lock);
+			bpf_list_push_back(&list, &it->l);
+			bpf_spin_unlock(&list_lock);
+		}
+		return 0;
+	}
+	}
+	return bpf_loop(n, bench_nothing, NULL, 0);
+}

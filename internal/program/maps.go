@@ -26,7 +26,7 @@ func MapFromSpec(cs *ebpf.CollectionSpec, name string) (Map, error) {
 	if spec == nil {
 		return Map{}, fmt.Errorf("map %s is not defined", name)
 	}
-	m := MapOf(spec, name)
+	m := MapOf(WithTypes(cs.Types, spec), name)
 	m.Frozen = strings.HasPrefix(name, ".rodata") || strings.HasPrefix(spec.Name, ".rodata")
 	if m.Frozen && m.Flags&flagReadOnlyProg != 0 && len(spec.Contents) == 1 {
 		data, err := SectionData(cs, name)
@@ -49,6 +49,23 @@ func MapOf(spec *ebpf.MapSpec, name string) Map {
 		m.Inner = &inner
 	}
 	return m
+}
+
+// WithTypes returns the spec of a map with the types of its values as they are in types: in a collection that was copied, types were, and
+// the specs of its maps still name the first ones.
+func WithTypes(types *btf.Spec, spec *ebpf.MapSpec) *ebpf.MapSpec {
+	s := *spec
+	if types != nil && s.Value != nil {
+		if _, err := types.TypeID(s.Value); err != nil {
+			if twin := twinOf(types, s.Value); twin != nil {
+				s.Value = twin
+			}
+		}
+	}
+	if s.InnerMap != nil {
+		s.InnerMap = WithTypes(types, s.InnerMap)
+	}
+	return &s
 }
 
 // Bind says that the map, and its template, exist with these types.
