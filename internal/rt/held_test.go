@@ -35,7 +35,7 @@ func TestHeld(t *testing.T) {
 	r.HoldIn(&list)
 	expect()
 	r.HoldIn(new(HeldList))
-	expect(10<<8, 12<<8|2)
+	expect(12<<8|2, 10<<8) // the last first: a lock before the object that it lies in
 	for i := range uint64(abi.HeldMax) {
 		r.Hold(Held{Addr: i})
 	}
