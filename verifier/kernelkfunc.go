@@ -57,7 +57,7 @@ func (e *env) resolveInKernel(k *kfunc) {
 	k.Resolved, k.Type = known != nil, nil
 	types := e.kernelTypes()
 	if types == nil {
-		if p := objectProtos[k.Name]; p != nil {
+		if p := fieldProtos[k.Name]; p != nil {
 			k.Type = &btf.Func{Name: k.Name, Type: p, Linkage: btf.ExternFunc}
 		}
 		return

@@ -93,9 +93,9 @@ func init() {
 	}
 }
 
-// objectProtos are the prototypes of those that skep runs by itself. Where there is a kernel, its own are used: what they name is checked
-// by fieldKfuncs and not by type.
-var objectProtos = func() map[string]*btf.FuncProto {
+// fieldProtos are the prototypes of those that skep runs by itself, and of those that begin and end RCU sections, for machines without
+// types of a kernel. Where there is a kernel, its own are used: what they name is checked by fieldKfuncs and not by type.
+var fieldProtos = func() map[string]*btf.FuncProto {
 	push := kernelProto(tInt, "head node meta__ign off", tMem, tMem, tMem, tU64)
 	of := kernelProto(tMem, "root", tMem)
 	child := kernelProto(tMem, "root node", tMem, tMem)
@@ -106,8 +106,12 @@ var objectProtos = func() map[string]*btf.FuncProto {
 		"bpf_refcount_acquire_impl": kernelProto(tMem, "p__refcounted_kptr meta__ign", tMem, tMem),
 		"bpf_list_push_front_impl":  push, "bpf_list_push_back_impl": push,
 		"bpf_list_pop_front": of, "bpf_list_pop_back": of, "bpf_list_front": of, "bpf_list_back": of,
-		"bpf_rbtree_add_impl": kernelProto(tInt, "root node less meta__ign off", tMem, tMem, tMem, tMem, tU64),
-		"bpf_rbtree_remove":   child, "bpf_rbtree_first": of, "bpf_rbtree_root": of, "bpf_rbtree_left": child, "bpf_rbtree_right": child,
+		"bpf_rbtree_add_impl":      kernelProto(tInt, "root node less meta__ign off", tMem, tMem, tMem, tMem, tU64),
+		"bpf_wq_init":              kernelProto(tInt, "wq p__map flags", tMem, tMem, tU32),
+		"bpf_wq_start":             kernelProto(tInt, "wq flags", tMem, tU32),
+		"bpf_wq_set_callback_impl": kernelProto(tInt, "wq callback_fn flags aux__prog", tMem, tMem, tU32, tMem),
+		kfuncRCULock:               kernelProto(tVoid, ""), kfuncRCUUnlock: kernelProto(tVoid, ""),
+		"bpf_rbtree_remove": child, "bpf_rbtree_first": of, "bpf_rbtree_root": of, "bpf_rbtree_left": child, "bpf_rbtree_right": child,
 	}
 }()
 
