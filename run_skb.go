@@ -84,7 +84,7 @@ func (p *Program) setUpSKB(r *rt.Run, f *frame, opts *ebpf.RunOptions) error {
 	}
 	f.putPacket(r, opts.Data, headroom)
 	clear(f.pkt.Bytes()[:headroom]) // legacy loads at negative offsets reach there
-	f.packet.NetOff = ethHeader
+	f.packet.NetOff, f.packet.End = ethHeader, f.pkt.Addr()+pktRegion
 	if !isL2(p.prog.Type) {
 		f.packet.Data += ethHeader
 		f.packet.Meta = f.packet.Data

@@ -27,13 +27,6 @@ var _ = declare(
 	gpl(sig(111, "skb_output", sockTraceTypes, aStruct("sk_buff"), aMap, aAny, aMem, aSizeOrZero)),
 	gpl(sig(121, "xdp_output", sockTraceTypes, aStruct("xdp_buff"), aMap, aAny, aMem, aSizeOrZero)),
 	gives(verifier.RetStructOrNull, "socket", sig(162, "sock_from_file", sockTraceTypes, aStruct("file"))),
-	cast(gives(verifier.RetStructOrNull, "tcp6_sock", sig(136, "skc_to_tcp6_sock", skcTypes, aSock))),
-	cast(gives(verifier.RetStructOrNull, "tcp_sock", sig(137, "skc_to_tcp_sock", skcTypes, aSock))),
-	cast(gives(verifier.RetStructOrNull, "tcp_timewait_sock", sig(138, "skc_to_tcp_timewait_sock", skcTypes, aSock))),
-	cast(gives(verifier.RetStructOrNull, "tcp_request_sock", sig(139, "skc_to_tcp_request_sock", skcTypes, aSock))),
-	cast(gives(verifier.RetStructOrNull, "udp6_sock", sig(140, "skc_to_udp6_sock", skcTypes, aSock))),
-	gives(verifier.RetStructOrNull, "unix_sock", sig(178, "skc_to_unix_sock", skcTypes, aSock)),
-	cast(gives(verifier.RetStructOrNull, "mptcp_sock", sig(196, "skc_to_mptcp_sock", skcTypes, aSock))),
 	sig(116, "tcp_send_ack", only(ebpf.StructOps), aStruct("tcp_sock"), aAny),
 
 	// what iterators print

@@ -8,17 +8,13 @@ import (
 
 var _ = declare(
 	// the packet itself
-	movesPacket(sig(13, "clone_redirect", tcXmitTypes, aCtx, aAny, aAny)),
 	movesPacket(sig(18, "skb_vlan_push", tcTypes, aCtx, aAny, aAny)),
 	movesPacket(sig(19, "skb_vlan_pop", tcTypes, aCtx)),
 	movesPacket(sig(31, "skb_change_proto", tcTypes, aCtx, aAny, aAny)),
-	movesPacket(sig(38, "skb_change_tail", types(tcXmitTypes, only(ebpf.SkSKB)), aCtx, aAny, aAny)),
-	movesPacket(sig(43, "skb_change_head", types(tcXmitTypes, only(ebpf.SkSKB)), aCtx, aAny, aAny)),
 	movesPacket(sig(50, "skb_adjust_room", types(tcTypes, only(ebpf.SkSKB)), aCtx, aAny, aAny, aAny)),
 
 	// tunnels and routes
 	sig(66, "skb_get_xfrm_state", tcTypes, aCtx, aAny, aMemOut, aSize, aAny),
-	gpl(sig(69, "fib_lookup", tcXDPTypes, aCtx, aMemInOut, aSize, aAny)),
 
 	// whose packet it is
 	sig(33, "skb_under_cgroup", tcLWTTypes, aCtx, aMap, aAny),

@@ -31,7 +31,6 @@ var _ = declare(
 	sig(120, "get_ns_current_pid_tgid", nil, aAny, aAny, aMemOut, aSize),
 
 	// text
-	gpl(sig(177, "trace_vprintk", nil, aMem, aSize, aMemOrNull, aSizeOrZero)),
 	sig(149, "snprintf_btf", nil, aMemInOut, aSize, aMem, aSize, aAny),
 
 	// system calls

@@ -11,6 +11,8 @@ import (
 var _ = define(
 	runs(checkMTU, gpl(sig(163, "check_mtu", tcXDPTypes, aCtx, aAny,
 		verifier.HelperArg{Kind: verifier.ArgFixedWriteMem, Size: 4, Align: true}, aAny, aAny))),
+	runs(fibLookup, gpl(sig(69, "fib_lookup", tcXDPTypes, aCtx, aMemInOut, aSize, aAny))),
+	runs(cloneRedirect, movesPacket(sig(13, "clone_redirect", tcXmitTypes, aCtx, aAny, aAny))),
 	runs(xdpGetBuffLen, variants(sig(188, "xdp_get_buff_len", xdpTypes, aCtx), sig(188, "xdp_get_buff_len", sockTraceTypes, aStruct("xdp_buff")))),
 )
 
@@ -49,3 +51,37 @@ func checkMTU(r *rt.Run, a *[12]uint64) uint64 {
 }
 
 func xdpGetBuffLen(r *rt.Run, _ *[12]uint64) uint64 { return uint64(r.Packet.DataEnd - r.Packet.Data) }
+
+// struct bpf_fib_lookup, and what is asked and answered (linux/bpf.h).
+const (
+	fibSize        = 64
+	fibFamily      = 0
+	fibIfIndex     = 8
+	fibFlags       = 1<<6 - 1
+	fibFwdDisabled = 5 // BPF_FIB_LKUP_RET_FWD_DISABLED
+	afINET         = 2
+	afINET6        = 10
+)
+
+// fibLookup: the loopback interface forwards nothing, so that no route is looked for.
+func fibLookup(_ *rt.Run, a *[12]uint64) uint64 {
+	p, n := a[1], uint32(a[2])
+	if n < fibSize || uint32(a[3])&^fibFlags != 0 {
+		return errno.EINVAL.R0()
+	}
+	switch family := rt.Mem(p+fibFamily, 1)[0]; {
+	case family != afINET && family != afINET6:
+		return errno.EAFNOSUPPORT.R0()
+	case load32(p+fibIfIndex) != loopback:
+		return errno.ENODEV.R0()
+	}
+	return fibFwdDisabled
+}
+
+// cloneRedirect sends a copy of the packet to an interface. What the loopback interface gets nobody receives here.
+func cloneRedirect(_ *rt.Run, a *[12]uint64) uint64 {
+	if a[2]&^fIngress != 0 || uint32(a[1]) != loopback {
+		return errno.EINVAL.R0()
+	}
+	return 0
+}

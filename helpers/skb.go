@@ -31,6 +31,8 @@ var _ = define(
 		ID: 39, Name: "skb_pull_data", ChangesPacket: true, ProgTypes: types(tcTypes, lwtTypes, only(ebpf.SkSKB)),
 		Args: args{arg(verifier.ArgCtx), arg(verifier.ArgAnything)},
 	}, Fn: skbPullData},
+	runs(skbChangeTail, movesPacket(sig(38, "skb_change_tail", types(tcXmitTypes, only(ebpf.SkSKB)), aCtx, aAny, aAny))),
+	runs(skbChangeHead, movesPacket(sig(43, "skb_change_head", types(tcXmitTypes, only(ebpf.SkSKB)), aCtx, aAny, aAny))),
 	Helper{Proto: proto{
 		ID: 10, Name: "l3_csum_replace", ChangesPacket: true, ProgTypes: types(tcTypes, only(ebpf.LWTXmit)), Args: csumArgs,
 	}, Fn: l3CsumReplace},
@@ -121,6 +123,55 @@ func skbPullData(r *rt.Run, a *[12]uint64) uint64 {
 	}
 	return 0
 }
+
+// maxSkb bounds what a buffer can grow to (SKB_MAX_ALLOC, a page or four without what the kernel keeps behind the bytes).
+const maxSkb = 16384 - 320
+
+// skbChangeTail makes the packet a[1] bytes long; what it grows by is zero.
+func skbChangeTail(r *rt.Run, a *[12]uint64) uint64 {
+	p, n := r.Packet, uintptr(uint32(a[1]))
+	if a[2] != 0 || n > maxSkb || n < p.NetOff || p.Data+n > p.End {
+		return errno.EINVAL.R0()
+	}
+	if end := p.Data + n; end > p.DataEnd {
+		clear(rt.Mem(uint64(p.DataEnd), int(end-p.DataEnd)))
+	}
+	p.DataEnd = p.Data + n
+	skbResized(r)
+	return 0
+}
+
+// skbChangeHead puts a[1] bytes of zeros in front of the packet. Where there is no room, the packet moves.
+func skbChangeHead(r *rt.Run, a *[12]uint64) uint64 {
+	p, n := r.Packet, uintptr(uint32(a[1]))
+	size := p.DataEnd - p.Data
+	if a[2] != 0 || size+n > maxSkb {
+		return errno.EINVAL.R0()
+	}
+	// The Ethernet header that some programs do not see stays in front of it.
+	if free := p.Data - min(p.Head+ethHLen, p.Data); n > free {
+		by := n - free
+		if by > p.End-p.DataEnd {
+			return errno.ENOMEM.R0()
+		}
+		copy(rt.Mem(uint64(p.Data+by), int(size)), rt.Mem(uint64(p.Data), int(size)))
+		p.Data, p.DataEnd = p.Data+by, p.DataEnd+by
+	}
+	p.Data, p.NetOff = p.Data-n, p.NetOff+n
+	clear(rt.Mem(uint64(p.Data), int(n)))
+	skbResized(r)
+	return 0
+}
+
+// skbResized tells the context of a packet's new place and length.
+func skbResized(r *rt.Run) {
+	p := r.Packet
+	p.Meta = p.Data
+	store32(uint64(r.Ctx)+skbLenOff, uint32(p.DataEnd-p.Data))
+	updateContext(r)
+}
+
+const skbLenOff = 0 // of len in struct __sk_buff
 
 // updateContext writes the packet's addresses to the context block, where programs load them from.
 func updateContext(r *rt.Run) {

@@ -24,6 +24,13 @@ var _ = define(
 	// Casts: the result stands for the reference of the socket that it was made of.
 	runs(skFullsock, cast(returns(verifier.RetSocketOrNull, sig(95, "sk_fullsock", tcCgroupTypes, aSockCommon)))),
 	runs(noSocket, cast(returns(verifier.RetTCPSockOrNull, sig(96, "tcp_sock", types(tcCgroupTypes, cgroupSockopt, only(ebpf.SockOps)), aSockCommon)))),
+	runs(noSocket, cast(gives(verifier.RetStructOrNull, "tcp6_sock", sig(136, "skc_to_tcp6_sock", skcTypes, aSock)))),
+	runs(noSocket, cast(gives(verifier.RetStructOrNull, "tcp_sock", sig(137, "skc_to_tcp_sock", skcTypes, aSock)))),
+	runs(noSocket, cast(gives(verifier.RetStructOrNull, "tcp_timewait_sock", sig(138, "skc_to_tcp_timewait_sock", skcTypes, aSock)))),
+	runs(noSocket, cast(gives(verifier.RetStructOrNull, "tcp_request_sock", sig(139, "skc_to_tcp_request_sock", skcTypes, aSock)))),
+	runs(noSocket, cast(gives(verifier.RetStructOrNull, "udp6_sock", sig(140, "skc_to_udp6_sock", skcTypes, aSock)))),
+	runs(noSocket, gives(verifier.RetStructOrNull, "unix_sock", sig(178, "skc_to_unix_sock", skcTypes, aSock))),
+	runs(noSocket, cast(gives(verifier.RetStructOrNull, "mptcp_sock", sig(196, "skc_to_mptcp_sock", skcTypes, aSock)))),
 	// no cast: the listener is another socket, which lives as long as the packet's
 	runs(noSocket, returns(verifier.RetSocketOrNull, sig(98, "get_listener_sock", tcCgroupTypes, aSockCommon))),
 )

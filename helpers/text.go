@@ -26,6 +26,7 @@ var _ = define(
 			argNull(verifier.ArgMem), arg(verifier.ArgConstSizeOrZero),
 		},
 	}, Fn: snprintf},
+	runs(traceVprintk, gpl(sig(177, "trace_vprintk", nil, aMem, aSize, aMemOrNull, aSizeOrZero))),
 	runs(strncmp, sig(182, "strncmp", nil, aMem, aSize, aString)),
 	Helper{Proto: proto{ID: 105, Name: "strtol", Args: strtoArgs}, Fn: strtol},
 	Helper{Proto: proto{ID: 106, Name: "strtoul", Args: strtoArgs}, Fn: strtoul},
@@ -38,8 +39,13 @@ var strtoArgs = args{
 
 // tracePrintk hands a line to Env.Printk and returns its length. The kernel's own buffer of 1024 bytes bounds it.
 func tracePrintk(r *rt.Run, a *[12]uint64) uint64 {
+	return printk(r, rt.Mem(a[0], int(uint32(a[1]))), a[2:5])
+}
+
+// printk formats a line and hands it over.
+func printk(r *rt.Run, format []byte, vals []uint64) uint64 {
 	var buf [bprintf.TraceSize]byte
-	n, e := bprintf.Format(buf[:], rt.Mem(a[0], int(uint32(a[1]))), a[2:5], readerOf(r))
+	n, e := bprintf.Format(buf[:], format, vals, readerOf(r))
 	if e != 0 {
 		return e.R0()
 	}
@@ -49,17 +55,35 @@ func tracePrintk(r *rt.Run, a *[12]uint64) uint64 {
 	return uint64(n)
 }
 
-// snprintf returns the length of the whole text with its NUL.
-func snprintf(r *rt.Run, a *[12]uint64) uint64 {
-	dataLen := uint32(a[4])
-	if dataLen%8 != 0 || dataLen > bprintf.MaxArgs*8 || dataLen != 0 && a[3] == 0 {
+// traceVprintk is tracePrintk with its numbers in memory.
+func traceVprintk(r *rt.Run, a *[12]uint64) uint64 {
+	var buf [bprintf.MaxArgs]uint64
+	vals, ok := numbersAt(&buf, a[2], uint32(a[3]))
+	if !ok {
 		return errno.EINVAL.R0()
 	}
-	var vals [bprintf.MaxArgs]uint64
-	for i := range dataLen / 8 {
-		vals[i] = load64(a[3] + uint64(i)*8)
+	return printk(r, rt.Mem(a[0], int(uint32(a[1]))), vals)
+}
+
+// numbersAt reads the numbers for a format, of n bytes in all; false if that cannot be.
+func numbersAt(buf *[bprintf.MaxArgs]uint64, addr uint64, n uint32) ([]uint64, bool) {
+	if n%8 != 0 || n > bprintf.MaxArgs*8 || n != 0 && addr == 0 {
+		return nil, false
 	}
-	n, e := bprintf.Format(rt.Mem(a[0], int(uint32(a[1]))), constString(a[2]), vals[:dataLen/8], readerOf(r))
+	for i := range n / 8 {
+		buf[i] = load64(addr + uint64(i)*8)
+	}
+	return buf[:n/8], true
+}
+
+// snprintf returns the length of the whole text with its NUL.
+func snprintf(r *rt.Run, a *[12]uint64) uint64 {
+	var buf [bprintf.MaxArgs]uint64
+	vals, ok := numbersAt(&buf, a[3], uint32(a[4]))
+	if !ok {
+		return errno.EINVAL.R0()
+	}
+	n, e := bprintf.Format(rt.Mem(a[0], int(uint32(a[1]))), constString(a[2]), vals, readerOf(r))
 	if e != 0 {
 		return e.R0()
 	}

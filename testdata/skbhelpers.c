@@ -360,6 +360,104 @@ SEC("cgroup_skb/ingress") int addresses(struct __sk_buff *skb)
 	return 1;
 }
 
+static long (*const change_tail)(void *, u32, u64) = (void *)38;
+static long (*const change_head)(void *, u32, u64) = (void *)43;
+static long (*const clone_redirect)(void *, u32, u64) = (void *)13;
+static long (*const fib_lookup)(void *, void *, int, u32) = (void *)69;
+static long (*const trace_vprintk)(const char *, u32, const void *, u32) = (void *)177;
+
+#define TAIL(i, n, flags)                    \
+	v[i] = change_tail(skb, n, flags);   \
+	v[i + 1] = skb->len;
+
+SEC("tc") int tails(struct __sk_buff *skb)
+{
+	OUT
+	TAIL(0, 200, 1)
+	TAIL(2, 13, 0)
+	TAIL(4, 14, 0)
+	TAIL(6, 50, 0)
+	TAIL(8, 0, 0)
+	TAIL(10, 1 << 20, 0)
+	TAIL(12, 0xffffffff, 0)
+	TAIL(14, 200, 0)
+	TAIL(16, 60, 0)
+	v[20] = skb->data_end - skb->data;
+	return 0;
+}
+
+#define HEAD(i, n, flags)                    \
+	v[i] = change_head(skb, n, flags);   \
+	v[i + 1] = skb->len;
+
+SEC("tc") int heads(struct __sk_buff *skb)
+{
+	OUT
+	HEAD(0, 4, 1)
+	HEAD(2, 0xffffffff, 0)
+	HEAD(4, 0x7fffffff, 0)
+	HEAD(6, 0, 0)
+	HEAD(8, 14, 0)
+	HEAD(10, 300, 0)
+	v[20] = skb->data_end - skb->data;
+	return 0;
+}
+
+SEC("tc") int clones(struct __sk_buff *skb)
+{
+	OUT
+	v[0] = clone_redirect(skb, 9999, 0);
+	v[1] = clone_redirect(skb, 1, 2);
+	v[2] = clone_redirect(skb, 0, 0);
+	return 0;
+}
+
+struct fib {
+	u8 family, proto;
+	u16 sport, dport, tot_len;
+	u32 ifindex, tos, src[4], dst[4];
+	u16 vlan, vlan_tci;
+	u8 smac[6], dmac[6];
+};
+
+#define FIB(i, fam, index, size, flags)                                   \
+	f = (struct fib){.family = fam, .ifindex = index, .dst = {0x0200000a}}; \
+	v[i] = fib_lookup(ctx, &f, size, flags);
+
+static __always_inline int routes(void *ctx)
+{
+	OUT
+	struct fib f;
+
+	FIB(0, 2, 1, sizeof(f), 0)
+	FIB(1, 10, 1, sizeof(f), 0)
+	FIB(2, 1, 1, sizeof(f), 0)
+	FIB(3, 2, 9999, sizeof(f), 0)
+	FIB(4, 10, 9999, sizeof(f), 0)
+	FIB(5, 2, 1, sizeof(f) - 4, 0)
+	FIB(6, 2, 1, sizeof(f), 1 << 10)
+	FIB(7, 2, 1, sizeof(f), 1)
+	FIB(8, 2, 0, sizeof(f), 0)
+	return 0;
+}
+
+SEC("tc") int routes_tc(struct __sk_buff *skb) { return routes(skb); }
+SEC("xdp") int routes_xdp(struct xdp_md *xdp) { return routes(xdp); }
+
+SEC("tc") int prints(struct __sk_buff *skb)
+{
+	OUT
+	static const char fmt[] = "%d %d %d %d";
+	u64 a[5] = {1, 2, 3, 4, 5};
+
+	v[0] = trace_vprintk(fmt, sizeof(fmt), a, 32);
+	v[1] = trace_vprintk(fmt, sizeof(fmt), a, 24);
+	v[2] = trace_vprintk(fmt, sizeof(fmt), a, 40);
+	v[3] = trace_vprintk(fmt, sizeof(fmt), a, 31);
+	v[4] = trace_vprintk(fmt, sizeof(fmt), NULL, 0);
+	return 0;
+}
+
 static const char word[] = "plug", empty[] = "";
 
 SEC("tc") int strings(struct __sk_buff *skb)

@@ -5,7 +5,6 @@ package difftest
 import (
 	"context"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -20,8 +19,10 @@ import (
 	"github.com/skep-bpf/skep"
 	"github.com/skep-bpf/skep/internal/kernel"
 	"github.com/skep-bpf/skep/internal/object"
+	"github.com/skep-bpf/skep/internal/progen"
 	"github.com/skep-bpf/skep/internal/program"
 	"github.com/skep-bpf/skep/internal/progtype"
+	"github.com/skep-bpf/skep/verifier"
 )
 
 // kernelRuns is what became of the programs of a corpus that the kernel accepts and runs for tests.
@@ -211,6 +212,9 @@ func runInKernel(spec *ebpf.CollectionSpec, p *program.Program, n int) (Outcome,
 	}
 	out := Outcome{R0: uint64(res.Ret), Data: append(res.Data, res.Ctx...)}
 	out.Maps, err = dump(dumpable(spec, p), func(i int) reader { return k.Map(i) })
+	if err == nil {
+		hideFields(spec, p.Maps, out.Maps)
+	}
 	return out, err
 }
 
@@ -223,6 +227,22 @@ func dumpable(spec *ebpf.CollectionSpec, p *program.Program) []program.Map {
 		}
 	}
 	return ms
+}
+
+// hideFields clears what a program keeps in special fields: the kernel shows the addresses in the heads of lists.
+func hideFields(spec *ebpf.CollectionSpec, ms []program.Map, all [][]progen.Entry) {
+	for i, m := range ms {
+		m.Bind(spec.Types)
+		fields, err := verifier.ValueFields(&m, program.HostTypes)
+		if err != nil {
+			continue
+		}
+		for _, e := range all[i] {
+			for _, f := range fields {
+				clear(e.Value[f.Off : f.Off+f.Size])
+			}
+		}
+	}
 }
 
 // unreadable reports whether user space finds nothing in maps of a type.
@@ -267,5 +287,8 @@ func runHere(spec *ebpf.CollectionSpec, p *program.Program, n int) (_ Outcome, e
 		out.Data = append(out.Data, b...)
 	}
 	out.Maps, err = dump(dumpable(spec, p), func(i int) reader { return ourMap{c.Maps[p.Maps[i].Name]} })
-	return out, errors.Join(err)
+	if err == nil {
+		hideFields(spec, p.Maps, out.Maps)
+	}
+	return out, err
 }
