@@ -15,13 +15,7 @@ func (p *Program) newObject(perCPU bool) rt.Handle {
 		which = 1
 	}
 	if p.makers[which] == 0 {
-		types := map[uint64]*objects.Type{}
-		for i := range p.res.Objects {
-			if o := &p.res.Objects[i]; o.PerCPU == perCPU {
-				types[o.ID] = p.heap.Type(o)
-			}
-		}
-		h := rt.Register(func(r *rt.Run, a *[12]uint64) uint64 { return types[a[0]].New(r) })
+		h := rt.Register(p.heap.Maker(p.res.Objects, perCPU))
 		p.makers[which] = h
 		p.handles = append(p.handles, h)
 	}

@@ -90,6 +90,9 @@ func (g *objGen) reg(want ...objHeld) (i int, ok bool) {
 	return fit[g.IntN(len(fit))], true
 }
 
+// calm is the sense of programs that hardly ever do what is not right.
+const calm = 1000
+
 // Places in the map's value.
 const (
 	atLock = 0
@@ -156,6 +159,29 @@ func (g *objGen) box(node int) {
 	g.emit("r1 = *(u64 *)(r10 - 24)\nr2 = 0\ncall bpf_obj_drop_impl\nr1 = *(u64 *)(r10 - 32)\nif r1 == 0 goto out%d\nr1 += %d\nr2 = 0\ncall bpf_obj_drop_impl", n, -node)
 	g.emit("goto out%d\nno%d:\nr1 = r%d\nr2 = 0\ncall bpf_obj_drop_impl\nout%d:\nr%d = 0", n, n, 7+i, n, 7+i)
 	g.regs[i] = holdsNothing
+}
+
+// stock puts a few objects where the program can find them.
+func (g *objGen) stock() {
+	k := objKinds[g.kind]
+	for range 1 + g.IntN(4) {
+		g.emit("r1 = item_type\nr2 = 0\ncall bpf_obj_new_impl\nr7 = r0")
+		g.endIfNull(7, 0)
+		g.emit("r1 = %d\n*(u64 *)(r7 + %d) = r1", g.IntN(9), k.data)
+		switch {
+		case g.IntN(4) == 0:
+			g.labels++
+			g.emit("r1 = r6\nr1 += %d\nr2 = r7\ncall bpf_kptr_xchg\nif r0 == 0 goto no%d", atKptr, g.labels)
+			g.emit("r1 = r0\nr2 = 0\ncall bpf_obj_drop_impl\nno%d:", g.labels)
+		case k.list >= 0 && (k.tree < 0 || g.IntN(2) == 0):
+			g.emit("r1 = r6\ncall bpf_spin_lock\nr1 = r6\nr1 += %d\nr2 = r7\nr2 += %d\nr3 = 0\nr4 = 0\ncall bpf_list_push_back_impl", atList, k.list)
+			g.emit("r1 = r6\ncall bpf_spin_unlock")
+		default:
+			g.emit("r1 = r6\ncall bpf_spin_lock\nr1 = r6\nr1 += %d\nr2 = r7\nr2 += %d\nr3 = less ll\nr4 = 0\nr5 = 0\ncall bpf_rbtree_add_impl", atTree, k.tree)
+			g.emit("r1 = r6\ncall bpf_spin_unlock")
+		}
+		g.emit("r7 = 0")
+	}
 }
 
 func (g *objGen) alloc() {
@@ -246,6 +272,7 @@ func (g *objGen) list(node int) {
 	case 0:
 		if i, ok := g.reg(holdsOwned); ok {
 			g.emit("r1 = r6\nr1 += %d\nr2 = r%d\nr2 += %d\nr3 = 0\nr4 = 0\ncall bpf_list_push_%s_impl", atList, 7+i, node, end)
+			g.note(0)
 			g.regs[i] = holdsBorrowed
 		}
 	case 1:
@@ -277,6 +304,7 @@ func (g *objGen) tree(node int) {
 	case 0:
 		if i, ok := g.reg(holdsOwned); ok {
 			g.emit("r1 = r6\nr1 += %d\nr2 = r%d\nr2 += %d\nr3 = less ll\nr4 = 0\nr5 = 0\ncall bpf_rbtree_add_impl", atTree, 7+i, node)
+			g.note(0)
 			g.regs[i] = holdsBorrowed
 		}
 	case 1:
@@ -299,6 +327,11 @@ func (g *objGen) tree(node int) {
 	}
 }
 
+// note mixes a number that a run found into a member of the map's value.
+func (g *objGen) note(r int) {
+	g.emit("r2 = *(u32 *)(r6 + 4)\nr2 *= 31\nr2 += r%d\n*(u32 *)(r6 + 4) = r2", r)
+}
+
 // access reads or writes an object, or what is next to a field in it.
 func (g *objGen) access(data int) {
 	i, ok := g.reg(holdsOwned, holdsBorrowed)
@@ -311,6 +344,7 @@ func (g *objGen) access(data int) {
 	switch g.IntN(4) {
 	case 0:
 		g.emit("r1 = *(u%d *)(r%d + %d)", 8<<g.IntN(4), 7+i, data)
+		g.note(1)
 	case 1:
 		g.emit("*(u64 *)(r%d + %d) = 1", 7+i, data)
 	case 2:
@@ -363,7 +397,7 @@ func (g *objGen) count(counted bool) {
 // objProgram is the text of the program of a seed.
 func objProgram(seed uint64) string {
 	g := &objGen{Rand: rand.New(rand.NewPCG(seed, 23))}
-	g.kind, g.sense = g.IntN(len(objKinds)), []int{60, 30, 8}[g.IntN(3)]
+	g.kind, g.sense = g.IntN(len(objKinds)), []int{calm, 60, 30, 8}[g.IntN(4)]
 	k := objKinds[g.kind]
 	list, tree := "u64 l[2];", "u64 t[2];"
 	if k.list >= 0 {
@@ -385,8 +419,14 @@ func objProgram(seed uint64) string {
 	}
 	g.emit(".func int prog(void *ctx) global\n*(u32 *)(r10 - 16) = %d\nr1 = map[m] ll\nr2 = r10\nr2 += -16\ncall bpf_map_lookup_elem", g.IntN(3))
 	g.emit("if r0 == 0 goto out\nr6 = r0\nr1 = less ll\nr7 = 0\nr8 = 0\nr9 = 0")
+	if g.IntN(4) != 0 {
+		g.stock()
+	}
 	for range 4 + g.IntN(16) {
 		g.step()
+		for n := g.code.Len(); g.sense == calm && g.code.Len() == n; { // until there is one that makes sense
+			g.step()
+		}
 	}
 	g.finish()
 	g.emit("out:\nr0 = 0\nexit\n.func long less(void *a, void *b)")

@@ -22,12 +22,14 @@ import (
 	"github.com/skep-bpf/skep/internal/kernel"
 	"github.com/skep-bpf/skep/internal/kernelkfunc"
 	"github.com/skep-bpf/skep/internal/lower"
+	"github.com/skep-bpf/skep/internal/objects"
 	"github.com/skep-bpf/skep/internal/offheap"
 	"github.com/skep-bpf/skep/internal/progen"
 	"github.com/skep-bpf/skep/internal/program"
 	"github.com/skep-bpf/skep/internal/progtype"
 	"github.com/skep-bpf/skep/internal/rt"
 	"github.com/skep-bpf/skep/maps"
+	"github.com/skep-bpf/skep/verifier"
 )
 
 // Outcome is what one run of a program left.
@@ -44,6 +46,8 @@ type World struct {
 	maps   []*maps.Map
 	mem    *offheap.Region
 	kfuncs []lower.KfuncBinding
+	heap   *objects.Heap // of programs that allocate objects, see MakeObjects
+	makers []rt.Handle
 }
 
 // The layout of World.mem: the context block with the keys of a flow dissector in it, then a packet buffer with room in front. The context of a syscall program
@@ -58,14 +62,17 @@ const (
 )
 
 // NewWorld makes the maps that programs name. Close frees them.
-func NewWorld(specs []program.Map) (*World, error) {
+func NewWorld(specs []program.Map) (*World, error) { return newWorld(specs, nil) }
+
+// newWorld is NewWorld for maps whose values are of types.
+func newWorld(specs []program.Map, types *btf.Spec) (*World, error) {
 	w := &World{specs: specs}
 	var err error
 	if w.mem, err = offheap.Alloc(worldSize); err != nil {
 		return nil, err
 	}
 	for _, s := range specs {
-		spec := &ebpf.MapSpec{Name: s.Name, Type: s.Type, KeySize: s.KeySize, ValueSize: s.ValueSize, MaxEntries: s.MaxEntries, Flags: s.Flags}
+		spec := &ebpf.MapSpec{Name: s.Name, Type: s.Type, KeySize: s.KeySize, ValueSize: s.ValueSize, MaxEntries: s.MaxEntries, Flags: s.Flags, Key: s.Key, Value: s.Value}
 		if s.Inner != nil {
 			spec.InnerMap = &ebpf.MapSpec{Name: s.Inner.Name, Type: s.Inner.Type, KeySize: s.Inner.KeySize, ValueSize: s.Inner.ValueSize,
 				MaxEntries: s.Inner.MaxEntries, Flags: s.Inner.Flags}
@@ -73,7 +80,7 @@ func NewWorld(specs []program.Map) (*World, error) {
 		if s.Contents != nil {
 			spec.Contents = []ebpf.MapKV{{Key: uint32(0), Value: s.Contents}}
 		}
-		m, err := maps.New(spec)
+		m, err := maps.NewWithOptions(spec, maps.Options{Types: types})
 		if err == nil && s.Frozen && !m.Frozen() {
 			err = m.Freeze()
 		}
@@ -131,11 +138,32 @@ func (w *World) Close() error {
 			rt.Unregister(k.Handle)
 		}
 	}
+	for _, h := range w.makers {
+		rt.Unregister(h)
+	}
+	if w.heap != nil {
+		w.heap.Unhold()
+	}
 	err := w.mem.Free()
 	for _, m := range w.maps {
 		err = errors.Join(err, m.Close())
 	}
 	return err
+}
+
+// MakeObjects has a program with these types of objects make them in the world's own heap.
+func (w *World) MakeObjects(e *lower.Env, types []verifier.ObjectType) {
+	w.heap = objects.NewHeap(0)
+	w.heap.Hold()
+	e.NewObject = func(perCPU bool) rt.Handle {
+		h := rt.Register(w.heap.Maker(types, perCPU))
+		w.makers = append(w.makers, h)
+		return h
+	}
+	e.Reach = func(addr, n uint64) (ir.Region, bool) {
+		g, ok := objects.Find(addr, n)
+		return ir.Region(g), ok
+	}
 }
 
 // Env binds the maps and the helpers for lowering.

@@ -109,6 +109,18 @@ func (h *Heap) Type(o *verifier.ObjectType) *Type {
 	return t
 }
 
+// Maker returns the function by which a program that allocates these types does so: its first argument is the number of a type
+// (bpf_obj_new). perCPU: it is the one for objects with a copy for each execution slot.
+func (h *Heap) Maker(all []verifier.ObjectType, perCPU bool) rt.Func {
+	types := map[uint64]*Type{}
+	for i := range all {
+		if o := &all[i]; o.PerCPU == perCPU {
+			types[o.ID] = h.Type(o)
+		}
+	}
+	return func(r *rt.Run, a *[12]uint64) uint64 { return types[a[0]].New(r) }
+}
+
 // New makes an object that the run owns, zeroed, counted once. The result is its address, 0 if it is too large or the heap is used up.
 func (t *Type) New(r *rt.Run) uint64 {
 	c := &t.own[r.CPU]
