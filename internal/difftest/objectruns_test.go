@@ -91,7 +91,7 @@ func TestObjectRuns(t *testing.T) {
 		ran++
 	}
 	t.Logf("%d programs ran, %d runs left something else than the first of the program", ran, noted)
-	if ran < *objRuns/4 || noted < *objRuns/20 {
+	if ran < *objRuns/4 || noted < *objRuns/40 {
 		t.Error("too few")
 	}
 }
