@@ -43,8 +43,8 @@ type HookSpec struct {
 	Struct string
 	// Returns bounds what programs may return, an int; nil: anything.
 	Returns *ReturnRange
-	// Helpers are the helpers that programs may call, of those that need no context of the kernel's; nil means all of these, and an empty
-	// list none. Whatever is permitted has to be there: not all are (README.md).
+	// Helpers are the helpers that programs may call, of those that need no context of the kernel's; nil means all of these but the ones
+	// that read memory by any address (bpf_probe_read_kernel and its kin), and an empty list none. Whatever is permitted has to be there: not all are (README.md).
 	Helpers []asm.BuiltinFunc
 	// Kfuncs are the names of the kfuncs, of those in Options.Kfuncs, that programs may call; nil means all, and an empty list none. The
 	// kernel's own that all types of programs have stay (bpf_dynptr_read and others).
@@ -159,7 +159,7 @@ func (h *Hook) count(f progtype.Field) (n int) {
 func hookHelpers(want []asm.BuiltinFunc) ([]int32, error) {
 	all := helpers.Anywhere()
 	if want == nil {
-		return all, nil
+		return helpers.Default(), nil
 	}
 	ids := make([]int32, 0, len(want))
 	for _, f := range want {

@@ -190,6 +190,8 @@ func TestHookRules(t *testing.T) {
 	none.Helpers, none.Kfuncs = []asm.BuiltinFunc{}, []string{}
 	some.Helpers, some.Kfuncs, some.Sleepable = []asm.BuiltinFunc{asm.FnKtimeGetNs}, []string{"sleeps"}, true
 	writes.WritePacket, writes.Returns = true, nil
+	reads := s
+	reads.Helpers = []asm.BuiltinFunc{asm.FnProbeReadKernel}
 	for _, c := range []struct {
 		name  string
 		spec  skep.HookSpec
@@ -204,6 +206,10 @@ func TestHookRules(t *testing.T) {
 		{"helper", s, call(asm.FnKtimeGetNs), ""},
 		{"helper in the list", some, call(asm.FnKtimeGetNs), ""},
 		{"helper not in the list", some, call(asm.FnGetPrandomU32), "program of this type cannot use helper bpf_get_prandom_u32#7"},
+		{"helper that reads any memory", s, asm.Instructions{asm.Mov.Reg(asm.R1, asm.R10), asm.Add.Imm(asm.R1, -8), asm.Mov.Imm(asm.R2, 8),
+			asm.Mov.Imm(asm.R3, 0), asm.FnProbeReadKernel.Call(), asm.Mov.Imm(asm.R0, 0), asm.Return()}, "program of this type cannot use helper bpf_probe_read_kernel#113"},
+		{"helper that reads any memory in the list", reads, asm.Instructions{asm.Mov.Reg(asm.R1, asm.R10), asm.Add.Imm(asm.R1, -8), asm.Mov.Imm(asm.R2, 8),
+			asm.Mov.Imm(asm.R3, 0), asm.FnProbeReadKernel.Call(), asm.Mov.Imm(asm.R0, 0), asm.Return()}, ""},
 		{"no helpers", none, call(asm.FnKtimeGetNs), "program of this type cannot use helper bpf_ktime_get_ns#5"},
 		{"helper of other contexts", s, asm.Instructions{asm.Mov.Imm(asm.R2, 0), asm.FnSkbPullData.Call(), asm.Mov.Imm(asm.R0, 0), asm.Return()},
 			"program of this type cannot use helper bpf_skb_pull_data#39"},

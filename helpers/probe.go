@@ -18,9 +18,8 @@ var _ = define(
 	runs(probeReadUser, sleeps(sig(148, "copy_from_user", nil, aMemOut, aSizeOrZero, aAny))),
 )
 
-// userEnd is where the addresses of tasks end, with the page behind them (TASK_SIZE_MAX of x86-64): there reads of the kernel's memory do
-// not even try.
-const userEnd = 1 << 47
+// kernelStart is where the kernel's addresses begin (x86-64, page tables of four levels): below, reads of its memory do not even try.
+const kernelStart = 1<<64 - 1<<47
 
 // probe fills p with what lies at addr; false if not all of it is there.
 func probe(r *rt.Run, addr uint64, p []byte) bool {
@@ -35,9 +34,9 @@ func probe(r *rt.Run, addr uint64, p []byte) bool {
 	return true
 }
 
-// noKernelMemory is the error for an address where nothing is: there cannot be anything of the kernel's in the lower half.
+// noKernelMemory is the error for an address where nothing is.
 func noKernelMemory(addr uint64) errno.Errno {
-	if addr < userEnd {
+	if addr < kernelStart {
 		return errno.ERANGE
 	}
 	return errno.EFAULT

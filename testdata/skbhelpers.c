@@ -475,4 +475,40 @@ SEC("tc") int strings(struct __sk_buff *skb)
 	return 0;
 }
 
+static long (*const probe_read_kernel)(void *, u32, const void *) = (void *)113;
+static long (*const probe_read_user)(void *, u32, const void *) = (void *)112;
+static long (*const probe_read_kernel_str)(void *, u32, const void *) = (void *)115;
+static long (*const probe_read_user_str)(void *, u32, const void *) = (void *)114;
+
+#define PROBE(i, helper, n, from)                            \
+	buf[0] = buf[1] = 0x5555555555555555;                \
+	v[i] = helper(buf, n, (const void *)(from));         \
+	v[i + 1] = buf[0];                                   \
+	v[i + 2] = buf[1];
+
+SEC("tc") int probes(struct __sk_buff *skb)
+{
+	OUT
+	u64 buf[2], own = 0x1122334455667788;
+	char text[16] = "abcdefghijk";
+
+	PROBE(0, probe_read_kernel, 8, &own)
+	PROBE(3, probe_read_kernel, 3, &own)
+	PROBE(6, probe_read_kernel, 8, v)
+	PROBE(9, probe_read_kernel, 8, 0)
+	PROBE(12, probe_read_kernel, 8, 4096)
+	PROBE(15, probe_read_kernel, 8, 0x800000000000)
+	PROBE(18, probe_read_kernel, 8, 0x7ffffffff000)
+	PROBE(21, probe_read_user, 8, 0)
+	PROBE(24, probe_read_user, 8, 0x800000000000)
+	PROBE(27, probe_read_kernel_str, 16, text)
+	PROBE(30, probe_read_kernel_str, 4, text)
+	PROBE(33, probe_read_kernel_str, 1, text)
+	PROBE(36, probe_read_kernel_str, 12, text)
+	PROBE(39, probe_read_kernel_str, 8, 0)
+	PROBE(42, probe_read_user_str, 8, 16)
+	PROBE(45, probe_read_kernel_str, 16, word)
+	return 0;
+}
+
 LICENSE;
