@@ -4,7 +4,9 @@ package skep_test
 
 import (
 	"math/rand/v2"
+	"runtime"
 	"sort"
+	"sync"
 	"testing"
 	"time"
 
@@ -82,6 +84,42 @@ func BenchmarkMaps(b *testing.B) {
 			b.ReportMetric(ours, "ours-ns")
 			b.ReportMetric(kernels, "kernel-ns")
 			b.ReportMetric(ours/kernels, "ratio")
+		})
+	}
+}
+
+// BenchmarkScaling runs each program of testdata/mapbench.c on one goroutine and on two at a time, on the same maps, in turn, and reports how
+// many times as much two of them do: 2 is all there is to have.
+func BenchmarkScaling(b *testing.B) {
+	if runtime.GOMAXPROCS(0) < 2 {
+		b.Skip("one processor")
+	}
+	c := load(b, "mapbench.o", skep.Options{})
+	fillBenchMaps(b, c.Maps)
+	const runs = 400
+	work := func(p *skep.Program, goroutines int) time.Duration {
+		start := time.Now()
+		var wg sync.WaitGroup
+		for range goroutines {
+			wg.Go(func() {
+				if _, _, err := p.Benchmark(make([]byte, 64), runs, nil); err != nil {
+					b.Error(err)
+				}
+			})
+		}
+		wg.Wait()
+		return time.Since(start)
+	}
+	for _, name := range []string{"nothing", "array_lookup", "percpu_increment", "hash_lookup", "hash_update", "lru_lookup", "lru_update", "lpm_lookup", "lpm_update", "queue_push_pop"} {
+		b.Run(name, func(b *testing.B) {
+			var gains []float64
+			for range max(5, min(b.N, 50)) {
+				one, two := work(c.Programs[name], 1), work(c.Programs[name], 2)
+				gains = append(gains, 2*float64(one)/float64(two))
+			}
+			sort.Float64s(gains)
+			b.ReportMetric(0, "ns/op")
+			b.ReportMetric(gains[len(gains)/2], "times")
 		})
 	}
 }

@@ -19,6 +19,7 @@ static long (*const bpf_map_pop_elem)(void *map, void *value) = (void *)88;
 
 KEYED(array, BPF_MAP_TYPE_ARRAY, 8192);
 KEYED(hash, BPF_MAP_TYPE_HASH, 16384);
+KEYED(percpu, BPF_MAP_TYPE_PERCPU_ARRAY, 8192);
 KEYED(lru, BPF_MAP_TYPE_LRU_HASH, 16384);
 KEYED(lru_full, BPF_MAP_TYPE_LRU_HASH, 1024);
 
@@ -39,6 +40,27 @@ struct {
 	__uint(max_entries, 64);
 	__type(value, u64);
 } queue SEC(".maps");
+
+struct bpf_timer {
+	u64 opaque[2];
+} __attribute__((aligned(8)));
+
+struct timed {
+	struct bpf_timer timer;
+};
+
+struct {
+	__uint(type, 2); // array
+	__uint(max_entries, 1);
+	__type(key, u32);
+	__type(value, struct timed);
+} timers SEC(".maps");
+
+static long (*const bpf_timer_init)(struct bpf_timer *timer, void *map, u64 flags) = (void *)169;
+static long (*const bpf_timer_set_callback)(struct bpf_timer *timer, void *callback) = (void *)170;
+static long (*const bpf_timer_start)(struct bpf_timer *timer, u64 nsecs, u64 flags) = (void *)171;
+
+static int late(void *map, u32 *key, struct timed *value) { return 0; }
 
 struct inner {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -98,6 +120,7 @@ BENCH(nothing, found += x & 1)
 BENCH(array_lookup, LOOKUP(array, 8191))
 BENCH(hash_lookup, LOOKUP(hash, 8191))
 BENCH(hash_update, UPDATE(hash, 8191))
+BENCH(percpu_increment, u32 key = x & 8191; u64 *v = bpf_map_lookup_elem(&percpu, &key); if (v) *v += 1)
 BENCH(lru_lookup, LOOKUP(lru, 8191))
 BENCH(lru_update, UPDATE(lru, 8191))
 BENCH(lru_evict, UPDATE(lru_full, 0xffffff))
@@ -106,5 +129,24 @@ BENCH(lpm_update, struct prefix p = {24, x}; found += bpf_map_update_elem(&route
 BENCH(queue_push_pop, u64 y; found += bpf_map_push_elem(&queue, &x, 0); found += bpf_map_pop_elem(&queue, &y))
 BENCH(array_of_maps, NESTED(outer_array))
 BENCH(hash_of_maps, NESTED(outer_hash))
+
+// A timer that is set again and again, an hour ahead.
+SEC("xdp") __auxiliary int timer_start(struct xdp_md *ctx)
+{
+	u64 x = state, found = 0;
+	u32 key = 0;
+	struct timed *v = bpf_map_lookup_elem(&timers, &key);
+
+	if (!v)
+		return -1;
+	bpf_timer_init(&v->timer, &timers, 1); // once
+	bpf_timer_set_callback(&v->timer, late);
+	for (int i = 0; i < ROUNDS; i++) {
+		x ^= x << 13, x ^= x >> 7, x ^= x << 17;
+		found += bpf_timer_start(&v->timer, 3600000000000ull + (x & 1023), 0);
+	}
+	state = x;
+	return found;
+}
 
 LICENSE;
