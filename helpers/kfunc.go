@@ -58,4 +58,9 @@ var kfuncs = map[string]*Kfunc{
 	"bpf_rbtree_root":           {Args: 1, fn: treeRoot},
 	"bpf_rbtree_left":           {Args: 2, fn: treeLeft},
 	"bpf_rbtree_right":          {Args: 2, fn: treeRight},
+
+	"bpf_res_spin_lock":              {Args: 1, fn: resLock},
+	"bpf_res_spin_lock_irqsave":      {Args: 2, fn: resLock},
+	"bpf_res_spin_unlock":            {Args: 1, fn: resUnlock},
+	"bpf_res_spin_unlock_irqrestore": {Args: 2, fn: resUnlock},
 }

@@ -16,6 +16,12 @@ var _ = define(
 	Helper{Proto: returns(verifier.RetVoid, sig(94, "spin_unlock", nil, aSpinLock)), Fn: spinUnlock},
 )
 
+// resLock is bpf_res_spin_lock, which can fail, and bpf_res_spin_lock_irqsave: there are no interrupts.
+func resLock(r *rt.Run, a *[12]uint64) uint64 { return spin.TryLock(r, a[0]).R0() }
+
+// resUnlock gives it back.
+func resUnlock(r *rt.Run, a *[12]uint64) uint64 { return spinUnlock(r, a) }
+
 func spinLock(r *rt.Run, a *[12]uint64) uint64 {
 	spin.Lock(r, a[0])
 	return 0

@@ -251,7 +251,7 @@ func checkRedirectMap(s *ebpf.MapSpec) error {
 
 // specialTypes are the structures in map values that the kernel gives a meaning (kernel/bpf/btf.c btf_parse_fields) and that have no
 // runtime here; see special.go for those that do.
-var specialTypes = map[string]bool{"bpf_res_spin_lock": true, "bpf_refcount": true, "bpf_task_work": true}
+var specialTypes = map[string]bool{"bpf_refcount": true, "bpf_task_work": true}
 
 // checkSpecialFields refuses, by name, values with fields that only work with runtimes that are not here yet: a
 // program could otherwise treat a lock or a kernel pointer as plain bytes.

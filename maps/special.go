@@ -22,7 +22,8 @@ import (
 // values without any.
 type special struct {
 	fields []verifier.ValueField
-	lock   int // offset of the bpf_spin_lock, -1: none
+	lock   int // offset of the bpf_spin_lock, which BPF_F_LOCK takes; -1: none
+	guard  int // offset of the lock of either kind that lists and trees are used under
 	timers *async.Set
 	async  []int           // offsets of timers and work queues
 	plain  []int           // offsets of pointers that own nothing
@@ -47,7 +48,9 @@ func specialOf(s *ebpf.MapSpec, opts *Options) (*special, error) {
 	for _, f := range fields {
 		switch f.Kind {
 		case verifier.SpinLockField:
-			sp.lock = f.Off
+			sp.lock, sp.guard = f.Off, f.Off
+		case verifier.ResLockField:
+			sp.guard = f.Off
 		case verifier.TimerField, verifier.WorkqueueField:
 			sp.async = append(sp.async, f.Off)
 		case verifier.PlainKptrField:
@@ -136,7 +139,7 @@ func (sp *special) free(addr uintptr) {
 	for _, off := range sp.plain {
 		clear(rt.Mem(uint64(addr)+uint64(off), 8))
 	}
-	objects.DropFields(uint64(addr), sp.owners, sp.lock)
+	objects.DropFields(uint64(addr), sp.owners, sp.guard)
 }
 
 // zero clears a value, all but its fields.

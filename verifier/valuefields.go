@@ -15,6 +15,7 @@ type FieldKind uint8
 // The kinds.
 const (
 	SpinLockField  FieldKind = iota + 1 // struct bpf_spin_lock
+	ResLockField                        // struct bpf_res_spin_lock
 	TimerField                          // struct bpf_timer
 	WorkqueueField                      // struct bpf_wq
 	KptrField                           // a pointer that owns an object of a type of the program
@@ -35,7 +36,7 @@ type ValueField struct {
 }
 
 var runtimeKinds = map[fieldKind]FieldKind{
-	fieldSpinLock: SpinLockField, fieldTimer: TimerField, fieldWorkqueue: WorkqueueField, fieldKptr: KptrField, fieldKptrPercpu: KptrField,
+	fieldSpinLock: SpinLockField, fieldResSpinLock: ResLockField, fieldTimer: TimerField, fieldWorkqueue: WorkqueueField, fieldKptr: KptrField, fieldKptrPercpu: KptrField,
 	fieldKptrUntrusted: PlainKptrField, fieldListHead: ListField, fieldListNode: ListNodeField, fieldRBRoot: TreeField,
 	fieldRBNode: TreeNodeField, fieldRefcount: CountField,
 }

@@ -30,6 +30,7 @@ const (
 	ENODATA      Errno = 61
 	EPROTO       Errno = 71
 	EOPNOTSUPP   Errno = 95
+	ETIMEDOUT    Errno = 110
 	EAFNOSUPPORT Errno = 97
 	ENOTSUPP     Errno = 524 // the kernel's internal number; reaches programs and loaders all the same
 )
@@ -54,6 +55,7 @@ var table = map[Errno]info{
 	ENOSPC:       {"ENOSPC", "no space left on device", syscall.ENOSPC},
 	ERANGE:       {"ERANGE", "numerical result out of range", syscall.ERANGE},
 	EDEADLK:      {"EDEADLK", "resource deadlock avoided", syscall.EDEADLK},
+	ETIMEDOUT:    {"ETIMEDOUT", "connection timed out", syscall.ETIMEDOUT},
 	ENODATA:      {"ENODATA", "no data available", 0},
 	EPROTO:       {"EPROTO", "protocol error", syscall.EPROTO},
 	EOPNOTSUPP:   {"EOPNOTSUPP", "operation not supported", syscall.EOPNOTSUPP},

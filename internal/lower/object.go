@@ -4,7 +4,7 @@ import (
 	"github.com/skep-bpf/skep/internal/ir"
 )
 
-// The kernel's functions on objects of programs, lists and trees: host functions, but for the addition to a tree, which calls a function
+// The kernel's functions on objects of programs, lists and trees, and on locks that can fail: host functions, but for the addition to a tree, which calls a function
 // of the program.
 
 // objectKfuncs are those that every program has; env.Kfunc has the host functions.
@@ -13,6 +13,7 @@ var objectKfuncs = map[string]bool{
 	"bpf_list_push_front_impl": true, "bpf_list_push_back_impl": true, "bpf_list_pop_front": true, "bpf_list_pop_back": true,
 	"bpf_list_front": true, "bpf_list_back": true, "bpf_rbtree_remove": true, "bpf_rbtree_first": true, "bpf_rbtree_root": true,
 	"bpf_rbtree_left": true, "bpf_rbtree_right": true,
+	"bpf_res_spin_lock": true, "bpf_res_spin_lock_irqsave": true, "bpf_res_spin_unlock": true, "bpf_res_spin_unlock_irqrestore": true,
 }
 
 // kernels reports whether kfunc k is the kernel's and proven to be called as such: what is proven of others holds of other functions.

@@ -28,6 +28,7 @@ type Field struct {
 
 var kinds = map[verifier.FieldKind]Kind{
 	verifier.KptrField: Pointer, verifier.ListField: List, verifier.TreeField: Tree, verifier.CountField: Count, verifier.SpinLockField: Lock,
+	verifier.ResLockField: Lock,
 }
 
 // Fields are the fields that need care.

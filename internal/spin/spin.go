@@ -1,5 +1,5 @@
-// Package spin has the bpf_spin_lock of map values and of programs' objects: 0 is free, 1 is taken. Who waits gives the processor to others
-// from time to time, since who holds the lock may be a goroutine that does not run.
+// Package spin has the locks of map values and of programs' objects: bpf_spin_lock, which is 0 where it is free, and bpf_res_spin_lock
+// (res.go). Who waits gives the processor to others from time to time, since who holds the lock may be a goroutine that does not run.
 package spin
 
 import (
@@ -11,10 +11,13 @@ import (
 // tries is how often a lock is tried before the processor is given to others.
 const tries = 64
 
-// Take takes the lock at addr for Go. No run that holds it may wait for the caller.
+// byGo is what a lock says that Go has: no execution slot's number.
+const byGo = 1<<32 - 1
+
+// Take takes the lock at addr, of either kind, for Go. No run that holds it may wait for the caller.
 func Take(addr uint64) {
 	w := word(addr)
-	for i := 1; !w.CompareAndSwap(0, 1); i++ {
+	for i := 1; !w.CompareAndSwap(0, byGo); i++ {
 		if i%tries == 0 {
 			runtime.Gosched()
 		}
