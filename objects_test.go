@@ -286,3 +286,43 @@ func TestObjectsOfCopiedSpec(t *testing.T) {
 	}
 	c.Close()
 }
+
+// TestTreeOrderedByTenArguments: what compares two objects calls a function of ten arguments.
+func TestTreeOrderedByTenArguments(t *testing.T) {
+	eachEngine(t, func(t *testing.T, e skep.Engine) {
+		c := load(t, "objects.o", skep.Options{Engine: e}, "tree_ten", "trees")
+		greatest := int32(0)
+		r := rand.New(rand.NewPCG(7, 7))
+		for range 200 {
+			s := step{"tree_ten", 0, r.Uint32N(1000)}
+			greatest = max(greatest, int32(s.priority))
+			if got := runStep(t, c, s); got != greatest {
+				t.Fatalf("%+v: the first is %d, not %d", s, got, greatest)
+			}
+		}
+		for last := greatest; ; {
+			got := runStep(t, c, step{"trees", 2, 0})
+			if got == -3 {
+				break
+			}
+			if got > last {
+				t.Fatalf("%d behind %d", got, last)
+			}
+			last = got
+		}
+	})
+}
+
+// TestObjectsOfRepeatedRun: objects that pointers owned make room while one run executes its program over and over.
+func TestObjectsOfRepeatedRun(t *testing.T) {
+	eachEngine(t, func(t *testing.T, e skep.Engine) {
+		c := load(t, "objects.o", skep.Options{Engine: e, Limits: skep.Limits{AllocBytes: 8 << 20}}, "kptr_array", "trees")
+		o := step{"kptr_array", 0, 5}.options()
+		for range 5 { // in all several times what there is room for; -3 says that there is none
+			o.Repeat = 200_000
+			if ret, err := c.Programs["kptr_array"].Run(o); err != nil || int32(ret) != 5 && int32(ret) != -1 {
+				t.Fatalf("%d, %v", int32(ret), err)
+			}
+		}
+	})
+}

@@ -118,6 +118,7 @@ func (p *Program) run(ctx context.Context, outer *rt.Run, env *rt.Env, opts *ebp
 		if f.again != nil {
 			f.again(f)
 		}
+		r.NextPass()
 		ret, err := p.exec.Exec(ctx, r)
 		if err != nil {
 			return RunResult{}, err

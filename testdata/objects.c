@@ -690,3 +690,33 @@ SEC("tc") int bench(struct __sk_buff *skb)
 	}
 	return bpf_loop(n, bench_nothing, NULL, 0);
 }
+
+// An order by two keys, which a function of ten arguments finds out.
+SKEP_FUNC(long, order, long, a, long, b, long, c, long, d, long, e, long, f, long, g, long, h, long, i, long, j)
+{
+	return a + 2 * b + 3 * c + 4 * d + 5 * e + 6 * f + 7 * g + 8 * h + 9 * i + 10 * j;
+}
+
+static bool ten_less(struct bpf_rb_node *a, const struct bpf_rb_node *b)
+{
+	struct leaf *p = container_of(a, struct leaf, t), *q = container_of(b, struct leaf, t);
+	return SKEP_CALL(order, 1, 2, 3, 4, 5, 6, 7, 8, 9, p->key) > SKEP_CALL(order, 1, 2, 3, 4, 5, 6, 7, 8, 9, q->key);
+}
+
+// tree_ten adds a leaf; the first is that with the greatest key. The result is the first's.
+SEC("tc") int tree_ten(struct __sk_buff *skb)
+{
+	struct leaf *p = new_leaf(skb->priority);
+	struct bpf_rb_node *n;
+	int ret = -1;
+
+	if (!p)
+		return -2;
+	bpf_spin_lock(&tree_lock);
+	bpf_rbtree_add(&tree, &p->t, ten_less);
+	n = bpf_rbtree_first(&tree);
+	if (n)
+		ret = container_of(n, struct leaf, t)->key;
+	bpf_spin_unlock(&tree_lock);
+	return ret;
+}

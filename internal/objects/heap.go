@@ -4,7 +4,7 @@
 //
 // Memory is stable by type: a slot that once held an object of a type holds objects of that type only, as long as the heap lives. It is
 // used again at once where nobody but the dropper can have seen the object, else when all runs have ended that may still read it
-// (rt.AfterRuns): the verifier lets them do so under RCU, and as long as they hold a lock.
+// (rt.AfterPasses): the verifier lets them do so under RCU, and as long as they hold a lock.
 //
 // Rules and results are those of kernel/bpf/helpers.c (bpf_obj_new_impl and its kin, 6.18).
 package objects
@@ -134,7 +134,7 @@ func (h *Heap) reclaim() {
 		}
 		const called, left = 1, 2
 		var state atomic.Int32
-		rt.AfterRuns(func() {
+		rt.AfterPasses(func() {
 			freeAll(batch)
 			if !state.CompareAndSwap(0, called) {
 				h.reclaim()

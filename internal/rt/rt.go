@@ -32,6 +32,7 @@ type Run struct {
 	child *Run
 	depth int
 	seq   atomic.Uint64 // releases of the slot, see AfterRuns
+	pass  atomic.Uint64 // executions in runs, as far as somebody waits for them, see AfterPasses
 }
 
 // Redirect is the decision that bpf_redirect and bpf_redirect_map left.
