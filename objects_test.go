@@ -18,7 +18,10 @@ import (
 )
 
 // objectPrograms are those of testdata/objects.c.
-var objectPrograms = []string{"new_drop", "kptr_array", "kptr_hash", "kptr_lru", "kptr_percpu_array", "kptr_percpu_hash", "kptr_locked_array", "kptr_locked_hash", "lists", "trees", "percpu"}
+var objectPrograms = []string{
+	"new_drop", "kptr_array", "kptr_hash", "kptr_lru", "kptr_percpu_array", "kptr_percpu_hash", "kptr_locked_array", "kptr_locked_hash", "lists",
+	"trees", "percpu",
+}
 
 // step is one run of a program of testdata/objects.c.
 type step struct {

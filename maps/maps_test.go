@@ -352,10 +352,10 @@ func TestConstants(t *testing.T) {
 }
 
 func TestSpecialFieldsAreRefusedByName(t *testing.T) {
-	lock := &btf.Struct{Name: "bpf_res_spin_lock", Size: 4}
-	val := &btf.Struct{Name: "v", Size: 8, Members: []btf.Member{{Name: "l", Type: &btf.Typedef{Name: "lock_t", Type: lock}}}}
+	work := &btf.Struct{Name: "bpf_task_work", Size: 8}
+	val := &btf.Struct{Name: "v", Size: 8, Members: []btf.Member{{Name: "l", Type: &btf.Typedef{Name: "work_t", Type: work}}}}
 	_, err := New(&ebpf.MapSpec{Type: ebpf.Hash, KeySize: 4, ValueSize: 8, MaxEntries: 1, Value: val})
-	if !errors.Is(err, ebpf.ErrNotSupported) || err.Error() != "map create: value.l is struct bpf_res_spin_lock: not supported" {
+	if !errors.Is(err, ebpf.ErrNotSupported) || err.Error() != "map create: value.l is struct bpf_task_work: not supported" {
 		t.Error(err)
 	}
 }

@@ -4,8 +4,8 @@ import (
 	"github.com/skep-bpf/skep/internal/ir"
 )
 
-// The kernel's functions on objects of programs, lists and trees, and on locks that can fail: host functions, but for the addition to a tree, which calls a function
-// of the program.
+// The kernel's functions on objects of programs, lists and trees, and on locks that can fail: host functions, but for the addition to a
+// tree, which calls a function of the program.
 
 // objectKfuncs are those that every program has; env.Kfunc has the host functions.
 var objectKfuncs = map[string]bool{
