@@ -17,7 +17,7 @@ import (
 	"github.com/skep-bpf/skep"
 )
 
-// peer and request are the structures of testdata/hook.c.
+// peer and request are the structures of testdata/hooks/hook.c.
 type peer struct {
 	Addr   [16]byte
 	Port   uint16 `bpf:"rw"`
@@ -61,7 +61,7 @@ func TestHook(t *testing.T) {
 		}); err != nil {
 			t.Fatal(err)
 		}
-		c := load(t, "hook.o", skep.Options{Engine: e, Kfuncs: &ks, Hooks: []*skep.Hook{newHook(t, requestSpec())}})
+		c := load(t, "hooks/hook.o", skep.Options{Engine: e, Kfuncs: &ks, Hooks: []*skep.Hook{newHook(t, requestSpec())}})
 		if len(c.Programs) != 2 {
 			t.Fatalf("programs: %v, want those of the hook", c.Programs)
 		}
@@ -121,7 +121,7 @@ func TestHookMoved(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, kernel := range map[string]*btf.Spec{"host": nil, "given": given} {
-		c := load(t, "hook.o", skep.Options{KernelBTF: kernel, Hooks: []*skep.Hook{newHook(t, s)}})
+		c := load(t, "hooks/hook.o", skep.Options{KernelBTF: kernel, Hooks: []*skep.Hook{newHook(t, s)}})
 		if ret, err := c.Programs["moved"].Run(&ebpf.RunOptions{Context: request{Method: 40, Score: 2}}); err != nil || ret != 42 {
 			t.Errorf("%s: %d, %v", name, ret, err)
 		}

@@ -12,7 +12,7 @@ import (
 	"github.com/skep-bpf/skep"
 )
 
-// outcome is what a run of a program of testdata/skbhelpers.o left: its result, the packet, the context and the fields of its map.
+// outcome is what a run of a program of testdata/helpers/skbhelpers.o left: its result, the packet, the context and the fields of its map.
 type outcome struct {
 	ret       uint32
 	data, ctx []byte
@@ -116,14 +116,14 @@ func (o *outcome) diff(p *outcome) string {
 // TestSkbHelpersAsKernel: helpers beside the packet's bytes do what the kernel's do.
 func TestSkbHelpersAsKernel(t *testing.T) {
 	needKernel(t)
-	compareHelpers(t, "skbhelpers.o", true)
+	compareHelpers(t, "helpers/skbhelpers.o", true)
 }
 
 // TestSkbHelpersOnEngines: the engines agree, where there is no kernel to ask.
-func TestSkbHelpersOnEngines(t *testing.T) { compareHelpers(t, "skbhelpers.o", false) }
+func TestSkbHelpersOnEngines(t *testing.T) { compareHelpers(t, "helpers/skbhelpers.o", false) }
 
 // TestSectionsAsKernel: iterators over bits and sections do what the kernel's do.
 func TestSectionsAsKernel(t *testing.T) {
 	needKernel(t)
-	compareHelpers(t, "sections.o", true)
+	compareHelpers(t, "helpers/sections.o", true)
 }

@@ -67,18 +67,23 @@ func TestXDPSockets(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer m.Close()
-	load := asm.LoadMapPtr(asm.R1, 0)
-	if err := load.AssociateMap(m); err != nil {
+	if err := m.Put(uint32(0), uint32(7)); err != nil {
 		t.Fatal(err)
 	}
-	_, err = skep.NewProgram(&ebpf.ProgramSpec{Name: "queue", Type: ebpf.XDP, License: "GPL", Instructions: asm.Instructions{
-		asm.StoreImm(asm.R10, -8, 0, asm.Word), asm.Mov.Reg(asm.R2, asm.R10), asm.Add.Imm(asm.R2, -8), load,
-		asm.FnMapLookupElem.Call(), asm.JEq.Imm(asm.R0, 0, "out"), asm.LoadMem(asm.R0, asm.R0, 0, asm.Word),
-		asm.Mov.Imm(asm.R0, 2).WithSymbol("out"), asm.Return(),
-	}})
-	if !errors.Is(err, ebpf.ErrNotSupported) || !strings.Contains(err.Error(), "lookup in a map of sockets: known to the verifier") {
-		t.Errorf("%v", err)
-	}
+	eachEngine(t, func(t *testing.T, e skep.Engine) {
+		p, err := skep.NewProgramWithOptions(&ebpf.ProgramSpec{Name: "queue", Type: ebpf.XDP, License: "GPL", Instructions: asm.Instructions{
+			asm.StoreImm(asm.R10, -8, 0, asm.Word), asm.Mov.Reg(asm.R2, asm.R10), asm.Add.Imm(asm.R2, -8), loadMap(asm.R1, m),
+			asm.FnMapLookupElem.Call(), asm.JEq.Imm(asm.R0, 0, "out"), asm.LoadMem(asm.R0, asm.R0, 0, asm.Word), asm.Return(),
+			asm.Mov.Imm(asm.R0, 2).WithSymbol("out"), asm.Return(),
+		}}, skep.Options{Engine: e})
+		if err != nil {
+			t.Fatalf("%+v", err)
+		}
+		defer p.Close()
+		if ret, _, err := p.Test(make([]byte, 64)); err != nil || ret != 2 {
+			t.Errorf("%d, %v", ret, err)
+		}
+	})
 }
 
 // TestKernelStructures: a program that reads the kernel's structures verifies where they are known, and does not run.
@@ -104,24 +109,15 @@ func TestKernelStructures(t *testing.T) {
 // TestVerifiedHelpers: helpers and maps without a runtime verify, and are refused by name when they are to be run.
 func TestVerifiedHelpers(t *testing.T) {
 	exit := asm.Instructions{asm.Mov.Imm(asm.R0, 0), asm.Return()}
-	socks := &ebpf.MapSpec{Name: "socks", Type: ebpf.SockMap, KeySize: 4, ValueSize: 4, MaxEntries: 1}
-	outer := &ebpf.MapSpec{Name: "out", Type: ebpf.ArrayOfMaps, KeySize: 4, ValueSize: 4, MaxEntries: 1, InnerMap: socks}
-	remove := asm.Instructions{
-		asm.StoreImm(asm.R10, -8, 0, asm.Word), asm.Mov.Reg(asm.R2, asm.R10), asm.Add.Imm(asm.R2, -8),
-		asm.LoadMapPtr(asm.R1, 0).WithReference("socks"), asm.FnMapDeleteElem.Call(),
-	}
-	lookup := asm.Instructions{
-		asm.StoreImm(asm.R10, -8, 0, asm.Word), asm.Mov.Reg(asm.R2, asm.R10), asm.Add.Imm(asm.R2, -8),
-		asm.LoadMapPtr(asm.R1, 0).WithReference("out"), asm.FnMapLookupElem.Call(),
-	}
+	arena := &ebpf.MapSpec{Name: "pages", Type: ebpf.Arena, MaxEntries: 1, Flags: 1 << 10} // BPF_F_MMAPABLE
+	names := asm.Instructions{asm.LoadMapPtr(asm.R1, 0).WithReference("pages")}
 	for _, c := range []struct {
 		name, words string
 		insns       asm.Instructions
 		maps        map[string]*ebpf.MapSpec
 	}{
 		{"helper", "helper bpf_send_signal#109", asm.Instructions{asm.Mov.Imm(asm.R1, 9), asm.FnSendSignal.Call()}, nil},
-		{"map", "SockMap", remove, map[string]*ebpf.MapSpec{"socks": socks}},
-		{"maps in a map", "SockMap", lookup, map[string]*ebpf.MapSpec{"out": outer}},
+		{"map", "Arena", names, map[string]*ebpf.MapSpec{"pages": arena}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			spec := &ebpf.CollectionSpec{Maps: c.maps, Programs: map[string]*ebpf.ProgramSpec{"prog": {

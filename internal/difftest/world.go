@@ -354,7 +354,8 @@ func (o ourMap) NextKey(prev []byte) ([]byte, error) {
 // cannot be read, and arrays of maps, which are always empty.
 func noElements(t ebpf.MapType) bool {
 	switch t {
-	case ebpf.Queue, ebpf.Stack, ebpf.BloomFilter, ebpf.ArrayOfMaps, ebpf.RingBuf, ebpf.UserRingbuf, ebpf.PerfEventArray, ebpf.StackTrace, ebpf.CGroupArray:
+	case ebpf.Queue, ebpf.Stack, ebpf.BloomFilter, ebpf.ArrayOfMaps, ebpf.RingBuf, ebpf.UserRingbuf, ebpf.PerfEventArray, ebpf.StackTrace, ebpf.CGroupArray,
+		ebpf.SockMap, ebpf.SockHash, ebpf.ReusePortSockArray, ebpf.CGroupStorage, ebpf.PerCPUCGroupStorage:
 		return true
 	}
 	return false
