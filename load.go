@@ -138,7 +138,16 @@ func (l *loader) getMap(name string) (*Map, error) {
 
 // mapOptions are those that the collection's maps are made with.
 func (l *loader) mapOptions() maps.Options {
-	return maps.Options{MaxBytes: l.opts.Limits.MapBytes, Types: l.spec.Types, Kernel: l.opts.kernelTypes}
+	return maps.Options{MaxBytes: l.opts.Limits.MapBytes, Seed: l.mapSeed(), Types: l.spec.Types, Kernel: l.opts.kernelTypes}
+}
+
+// mapSeed is where the seeds of maps come from, nil for the host's random numbers.
+func (l *loader) mapSeed() func() uint64 {
+	r := l.opts.Env.Random
+	if r == nil {
+		return nil
+	}
+	return func() uint64 { return uint64(r())<<32 | uint64(r()) }
 }
 
 // isSection reports whether a map is a data section.
@@ -367,7 +376,7 @@ func (l *loader) mapFor(pm *program.Map) (*Map, error) {
 
 // verify proves the program.
 func (l *loader) verify(p *Program) error {
-	res, err := l.opts.verify(p.prog)
+	res, err := l.opts.Proofs.verify(&l.opts, p.prog)
 	var ve *VerifierError
 	switch {
 	case err == nil:
@@ -468,8 +477,12 @@ func (l *loader) lower(p *Program) error {
 		}
 		env.Kfuncs = append(env.Kfuncs, b)
 	}
+	facts := p.res
+	if l.opts.Coverage != nil {
+		env.Exact, facts = true, withoutBranches(p.prog, p.res)
+	}
 	var err error
-	p.ir, err = lower.Lower(p.prog, p.res, &env)
+	p.ir, err = lower.Lower(p.prog, facts, &env)
 	return err
 }
 
@@ -503,7 +516,12 @@ func (l *loader) place(progs []*Program) error {
 		return nil
 	}
 	engine := l.opts.Engine
-	if engine == EngineAuto {
+	switch {
+	case l.opts.Coverage != nil && engine == EngineJIT:
+		return errors.New("compile: only the interpreter counts what runs (Options.Coverage)")
+	case l.opts.Coverage != nil:
+		engine = EngineInterpreter
+	case engine == EngineAuto:
 		engine = EngineInterpreter
 		if native.Supported() == nil {
 			engine = EngineJIT
@@ -532,7 +550,7 @@ func (l *loader) place(progs []*Program) error {
 		return bindTailCallers(progs)
 	}
 	for _, p := range progs {
-		c, err := interp.New(p.ir, interp.Options{Budget: l.opts.Limits.InterpInsns})
+		c, err := interp.New(p.ir, interp.Options{Budget: l.opts.Limits.InterpInsns, Counts: l.opts.Coverage.countsOf(p.prog)})
 		if err != nil {
 			return err
 		}

@@ -216,11 +216,12 @@ func (p *Program) Test(in []byte) (uint32, []byte, error) {
 }
 
 // Run runs the program as BPF_PROG_TEST_RUN does: on Data and Context, Repeat times. DataOut and ContextOut receive the packet
-// and the context afterwards; DataOut is cut to the packet's length. Flags, CPU and BatchSize must be zero, Reset is not
-// called. It allocates nothing, unless Context or ContextOut must be encoded.
+// and the context afterwards; DataOut is cut to the packet's length. CPU is the slot to run on, whose values of per-CPU maps the
+// program gets, if Flags is unix.BPF_F_TEST_RUN_ON_CPU; else both must be zero and it is any that is free. BatchSize must be zero, Reset
+// is not called. It allocates nothing, unless Context or ContextOut must be encoded.
 //
-// The error wraps unix.EINVAL for what the kernel does not take either, unix.ENOSPC if DataOut is too small, *Fault if the
-// program misbehaved.
+// The error wraps unix.EINVAL for what the kernel does not take either, unix.ENXIO if there is no such CPU, unix.ENOSPC if DataOut is
+// too small, *Fault if the program misbehaved.
 func (p *Program) Run(opts *ebpf.RunOptions) (uint32, error) {
 	if opts == nil {
 		opts = &ebpf.RunOptions{}

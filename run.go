@@ -75,23 +75,12 @@ func (p *Program) run(ctx context.Context, outer *rt.Run, env *rt.Env, opts *ebp
 	if err := p.loaded(); err != nil {
 		return RunResult{}, err
 	}
-	if opts.Flags != 0 || opts.CPU != 0 || opts.BatchSize != 0 {
-		return RunResult{}, fmt.Errorf("flags, CPU and batch size are not supported: %w", errno.EINVAL)
-	}
 	if ctx == nil {
 		ctx = context.Background()
 	}
-	var r *rt.Run
-	switch {
-	case outer == nil:
-		var err error
-		if r, err = rt.AcquireContext(ctx); err != nil {
-			return RunResult{}, fmt.Errorf("program %s: not started: %w", p.name, err)
-		}
-	case outer.Depth() >= maxNesting:
-		return RunResult{}, fmt.Errorf("program %s: more than %d runs nested in each other: %w", p.name, maxNesting, errno.EINVAL)
-	default:
-		r = outer.Nested()
+	r, err := p.slot(ctx, outer, opts)
+	if err != nil {
+		return RunResult{}, err
 	}
 	defer r.Release()
 	if p.closed.Load() {
@@ -133,6 +122,34 @@ func (p *Program) run(ctx context.Context, outer *rt.Run, env *rt.Env, opts *ebp
 		res.Redirect = Redirect(r.Redirect)
 	}
 	return res, finish(p, r, f, opts, out)
+}
+
+// onCPU is BPF_F_TEST_RUN_ON_CPU: the run takes the slot that RunOptions.CPU says.
+const onCPU = 1
+
+// slot takes the slot of a run.
+func (p *Program) slot(ctx context.Context, outer *rt.Run, opts *ebpf.RunOptions) (r *rt.Run, err error) {
+	chosen := opts.Flags == onCPU
+	switch {
+	case opts.Flags&^onCPU != 0 || opts.BatchSize != 0 || opts.CPU != 0 && !chosen:
+		return nil, fmt.Errorf("flags but BPF_F_TEST_RUN_ON_CPU, a CPU without it, and a batch size are not supported: %w", errno.EINVAL)
+	case chosen && uint64(opts.CPU) >= uint64(rt.CPUs()):
+		return nil, fmt.Errorf("program %s: there is no CPU %d, only %d of them: %w", p.name, opts.CPU, rt.CPUs(), errno.ENXIO)
+	case outer != nil && chosen && int(opts.CPU) != outer.CPU:
+		return nil, fmt.Errorf("program %s: a run inside of one on CPU %d cannot be on CPU %d: %w", p.name, outer.CPU, opts.CPU, errno.EINVAL)
+	case outer != nil && outer.Depth() >= maxNesting:
+		return nil, fmt.Errorf("program %s: more than %d runs nested in each other: %w", p.name, maxNesting, errno.EINVAL)
+	case outer != nil:
+		return outer.Nested(), nil
+	case chosen:
+		r, err = rt.AcquireCPU(ctx, int(opts.CPU))
+	default:
+		r, err = rt.AcquireContext(ctx)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("program %s: not started: %w", p.name, err)
+	}
+	return r, nil
 }
 
 // finisher hands packet and context back after the runs.

@@ -92,6 +92,11 @@ type Options struct {
 	// (skep:PROGRAM, skep:PROGRAM/FUNCTION) in a profile of this process. Nothing is taken out when a program is closed. A
 	// program that is interpreted has nothing to list.
 	PerfMap bool
+	// Coverage counts which instructions of the programs run. They are interpreted then: EngineJIT fails to load, and native kfuncs cannot
+	// be called.
+	Coverage *Coverage
+	// Proofs keeps what the verifier found out, for loads of the same programs with the same options; nil: each load verifies.
+	Proofs *Proofs
 	// Programs are the only programs to load, with what they need; nil means all programs and maps. It is for
 	// NewCollectionWithOptions.
 	Programs []string
@@ -140,6 +145,9 @@ type Env struct {
 	Memory func(addr uint64, p []byte) bool
 	// Clock is the time of bpf_ktime_get_ns and its kin, and what timers go by; nil means the host's clocks. Tests step a FakeClock.
 	Clock Clock
+	// Random gives the numbers of bpf_get_prandom_u32, and when a collection is loaded, the seeds of its hash maps and Bloom filters, so that
+	// they are the same each time; perhaps from several goroutines at once. nil means the host's.
+	Random func() uint32
 	// Printk receives the lines of bpf_trace_printk, perhaps from several goroutines at once; nil discards them.
 	Printk func(line string)
 	// Errors receives the errors of callbacks of timers and work queues, which run on their own; nil means the log package's standard
@@ -150,7 +158,8 @@ type Env struct {
 // runtime returns e as runs have it.
 func (e *Env) runtime() *rt.Env {
 	r := &rt.Env{
-		PIDTGID: uint64(e.TGID)<<32 | uint64(e.PID), UIDGID: uint64(e.GID)<<32 | uint64(e.UID), Clock: e.Clock, Printk: e.Printk, Errors: e.Errors,
+		PIDTGID: uint64(e.TGID)<<32 | uint64(e.PID), UIDGID: uint64(e.GID)<<32 | uint64(e.UID), Clock: e.Clock, Random: e.Random,
+		Printk: e.Printk, Errors: e.Errors,
 		Task: e.Task, CgroupID: e.CgroupID, Memory: e.Memory,
 	}
 	if r.Errors == nil {

@@ -74,7 +74,12 @@ func getCurrentCgroupID(r *rt.Run, _ *[12]uint64) uint64 {
 	return r.Env.CgroupID
 }
 
-func getPrandomU32(*rt.Run, *[12]uint64) uint64 { return uint64(rand.Uint32()) }
+func getPrandomU32(r *rt.Run, _ *[12]uint64) uint64 {
+	if r.Env != nil && r.Env.Random != nil {
+		return uint64(r.Env.Random())
+	}
+	return uint64(rand.Uint32())
+}
 
 func getSMPProcessorID(r *rt.Run, _ *[12]uint64) uint64 { return uint64(r.CPU) }
 

@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"math"
 	"math/bits"
-	"math/rand/v2"
 
 	"github.com/cilium/ebpf"
 
@@ -42,13 +41,13 @@ func checkBloom(s *ebpf.MapSpec) error {
 	return checkFlags(s, FlagNUMANode|FlagZeroSeed|accessFlags)
 }
 
-func newBloom(s *ebpf.MapSpec, limit uint64) (*bloom, error) {
+func newBloom(s *ebpf.MapSpec, limit uint64, seed func() uint64) (*bloom, error) {
 	b := &bloom{keyless: keyless{errno.EOPNOTSUPP}, hashes: uint32(s.MapExtra)}
 	if b.hashes == 0 {
 		b.hashes = bloomDefaultHashes
 	}
 	if s.Flags&FlagZeroSeed == 0 {
-		b.seed = rand.Uint32()
+		b.seed = uint32(seed())
 	}
 	b.mask = bloomMask(s.MaxEntries, b.hashes)
 	size, err := mulSize(limit, 8, (uint64(b.mask)+1)/64)

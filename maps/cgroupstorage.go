@@ -45,8 +45,8 @@ func checkCgroupStorage(s *ebpf.MapSpec) error {
 	return checkFlags(s, FlagNUMANode|accessFlags)
 }
 
-func newCgroupStorage(s *ebpf.MapSpec, sp *special, limit uint64) (store, error) {
-	kind := hashKind{special: sp, perCPU: s.Type == ebpf.PerCPUCGroupStorage}
+func newCgroupStorage(s *ebpf.MapSpec, sp *special, limit uint64, seed func() uint64) (store, error) {
+	kind := hashKind{special: sp, perCPU: s.Type == ebpf.PerCPUCGroupStorage, seed: seed}
 	h, err := newHash(s.KeySize, s.ValueSize, maxGroups, kind, limit)
 	if err != nil {
 		return nil, err

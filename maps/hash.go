@@ -3,7 +3,6 @@ package maps
 import (
 	"bytes"
 	"math/bits"
-	"math/rand/v2"
 	"sync"
 	"sync/atomic"
 
@@ -73,15 +72,18 @@ const (
 
 // hashKind says which of the hash map types to make.
 type hashKind struct {
-	perCPU   bool // a value for each CPU slot
-	zeroSeed bool
-	lru      bool
-	pools    int // 0: one
-	special  *special
+	perCPU  bool // a value for each CPU slot
+	seed    func() uint64
+	lru     bool
+	pools   int // 0: one
+	special *special
 }
 
-func hashKindOf(s *ebpf.MapSpec, sp *special) hashKind {
-	k := hashKind{special: sp, perCPU: s.Type == ebpf.PerCPUHash || s.Type == ebpf.LRUCPUHash, zeroSeed: s.Flags&FlagZeroSeed != 0, lru: isLRU(s.Type)}
+func hashKindOf(s *ebpf.MapSpec, sp *special, seed func() uint64) hashKind {
+	k := hashKind{special: sp, perCPU: s.Type == ebpf.PerCPUHash || s.Type == ebpf.LRUCPUHash, seed: seed, lru: isLRU(s.Type)}
+	if s.Flags&FlagZeroSeed != 0 {
+		k.seed = func() uint64 { return 0 }
+	}
 	if s.Flags&FlagNoCommonLRU != 0 {
 		k.pools = rt.CPUs()
 	}
@@ -99,9 +101,7 @@ func newHash(keySize, valueSize, maxEntries uint32, kind hashKind, limit uint64)
 			_ = h.free()
 		}
 	}()
-	if !kind.zeroSeed {
-		h.seed = rand.Uint64()
-	}
+	h.seed = kind.seed()
 	slab := h.makePools(max(kind.pools, 1), maxEntries)
 	n := uint32(1)
 	if maxEntries > 1 {

@@ -286,8 +286,8 @@ type mapHash struct {
 	mu sync.Mutex
 }
 
-func newMapHash(s *ebpf.MapSpec, limit uint64) (*mapHash, error) {
-	h, err := newHash(s.KeySize, 8, s.MaxEntries, hashKindOf(s, nil), limit)
+func newMapHash(s *ebpf.MapSpec, limit uint64, seed func() uint64) (*mapHash, error) {
+	h, err := newHash(s.KeySize, 8, s.MaxEntries, hashKindOf(s, nil, seed), limit)
 	if err != nil {
 		return nil, err
 	}

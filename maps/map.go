@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"math/rand/v2"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -73,6 +74,9 @@ type Options struct {
 	Types *btf.Spec
 	// Kernel gives the types of the kernel: pointers to their structures are not the program's. nil means the host's.
 	Kernel func() *btf.Spec
+	// Seed gives the seed of a map that hashes with one (hash maps, Bloom filters), and with that the order of its elements; nil means a
+	// random one.
+	Seed func() uint64
 }
 
 // New makes a map, puts spec.Contents into it, and freezes it if it is a section of constants (.rodata*, .kconfig), all as
@@ -111,7 +115,11 @@ func NewWithOptions(spec *ebpf.MapSpec, opts Options) (*Map, error) {
 	if m.special, err = specialOf(s, &opts); err != nil {
 		return nil, err
 	}
-	if m.store, err = newStore(s, m.special, limit); err != nil {
+	seed := opts.Seed
+	if seed == nil {
+		seed = rand.Uint64
+	}
+	if m.store, err = newStore(s, m.special, limit, seed); err != nil {
 		return nil, fmt.Errorf("map create: %w", err)
 	}
 	m.regions = m.store.ranges()
@@ -135,22 +143,22 @@ func NewWithOptions(spec *ebpf.MapSpec, opts Options) (*Map, error) {
 	return m, nil
 }
 
-func newStore(s *ebpf.MapSpec, sp *special, limit uint64) (store, error) {
+func newStore(s *ebpf.MapSpec, sp *special, limit uint64, seed func() uint64) (store, error) {
 	switch s.Type {
 	case ebpf.Array, ebpf.PerCPUArray:
 		return newArray(s.ValueSize, s.MaxEntries, s.Type == ebpf.PerCPUArray, sp, limit)
 	case ebpf.Hash, ebpf.PerCPUHash, ebpf.LRUHash, ebpf.LRUCPUHash:
-		return newHash(s.KeySize, s.ValueSize, s.MaxEntries, hashKindOf(s, sp), limit)
+		return newHash(s.KeySize, s.ValueSize, s.MaxEntries, hashKindOf(s, sp, seed), limit)
 	case ebpf.LPMTrie:
 		return newLPM(s.KeySize, s.ValueSize, s.MaxEntries, limit)
 	case ebpf.Queue, ebpf.Stack:
 		return newRing(s.ValueSize, s.MaxEntries, s.Type == ebpf.Stack, limit)
 	case ebpf.BloomFilter:
-		return newBloom(s, limit)
+		return newBloom(s, limit, seed)
 	case ebpf.ArrayOfMaps:
 		return newMapArray(s.MaxEntries, limit)
 	case ebpf.HashOfMaps:
-		return newMapHash(s, limit)
+		return newMapHash(s, limit, seed)
 	case ebpf.PerfEventArray:
 		return newPerfArray(s.MaxEntries), nil
 	case ebpf.CGroupArray:
@@ -160,13 +168,13 @@ func newStore(s *ebpf.MapSpec, sp *special, limit uint64) (store, error) {
 	case ebpf.SockMap, ebpf.SockHash, ebpf.ReusePortSockArray:
 		return newSockets(s), nil
 	case ebpf.CGroupStorage, ebpf.PerCPUCGroupStorage:
-		return newCgroupStorage(s, sp, limit)
+		return newCgroupStorage(s, sp, limit, seed)
 	case ebpf.ProgramArray:
 		return newProgArray(s.MaxEntries, limit)
 	case ebpf.RingBuf, ebpf.UserRingbuf:
 		return newRingBuf(s.MaxEntries, limit)
 	case ebpf.DevMapHash:
-		h, err := newHash(s.KeySize, s.ValueSize, s.MaxEntries, hashKind{}, limit)
+		h, err := newHash(s.KeySize, s.ValueSize, s.MaxEntries, hashKind{seed: seed}, limit)
 		return devHash{h}, err
 	}
 	a, err := newArray(s.ValueSize, s.MaxEntries, false, nil, limit)

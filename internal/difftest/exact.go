@@ -164,7 +164,7 @@ func (c *Claims) decided(before int, h *interp.HookState) error {
 	next := func(pc int) int {
 		in := insns[pc]
 		switch {
-		case isConditional(in) && holds(in, regs), in.Op == isa.ClassJMP|isa.JmpJA, in.Op == isa.ClassJMP32|isa.JmpJA:
+		case in.IsConditional() && holds(in, regs), in.Op == isa.ClassJMP|isa.JmpJA, in.Op == isa.ClassJMP32|isa.JmpJA:
 			return in.JumpTarget(pc)
 		case in.IsLdImm64():
 			return pc + 2
@@ -175,12 +175,12 @@ func (c *Claims) decided(before int, h *interp.HookState) error {
 		return nil
 	}
 	start := before
-	if !isConditional(insns[before]) {
+	if !insns[before].IsConditional() {
 		start = next(before)
 	}
 	for pc, n := start, 0; pc != h.PC && pc < len(insns) && n < len(insns); pc, n = next(pc), n+1 {
 		in, fact := insns[pc], c.res.Insns[pc].Branch
-		if isConditional(in) && fact != verifier.BranchUnknown && holds(in, regs) != (fact == verifier.BranchAlways) {
+		if in.IsConditional() && fact != verifier.BranchUnknown && holds(in, regs) != (fact == verifier.BranchAlways) {
 			return fmt.Errorf("insn %d: %s: decided wrongly for r%d=%#x", pc, isa.AppendText(nil, insns, pc, nil), in.Dst, regs[in.Dst])
 		}
 	}
@@ -264,7 +264,7 @@ func WithoutFacts(p *program.Program, res *verifier.Result) *verifier.Result {
 	for i := range r.Insns {
 		f := &res.Insns[i]
 		r.Insns[i] = verifier.InsnFact{Seen: f.Seen, Ptr: f.Ptr, Map: -1, TailCallIndex: -1}
-		if in := p.Insns[i]; f.Seen && isConditional(in) && !(res.Insns[i+1].Seen && res.Insns[in.JumpTarget(i)].Seen) {
+		if in := p.Insns[i]; f.Seen && in.IsConditional() && !(res.Insns[i+1].Seen && res.Insns[in.JumpTarget(i)].Seen) {
 			r.Insns[i].Branch = f.Branch
 		}
 	}
@@ -304,13 +304,4 @@ func holds(in isa.Insn, regs []uint64) bool {
 		return sx <= sy
 	}
 	return x&y != 0 // JSET
-}
-
-// isConditional reports whether in jumps by comparing registers.
-func isConditional(in isa.Insn) bool {
-	if c := in.Class(); c != isa.ClassJMP && c != isa.ClassJMP32 {
-		return false
-	}
-	op := in.JmpOp()
-	return op != isa.JmpJA && op != isa.JmpCALL && op != isa.JmpEXIT && op != isa.JmpJCOND
 }

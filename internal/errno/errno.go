@@ -15,6 +15,7 @@ type Errno int32
 const (
 	EPERM        Errno = 1
 	ENOENT       Errno = 2
+	ENXIO        Errno = 6
 	E2BIG        Errno = 7
 	EAGAIN       Errno = 11
 	ENOMEM       Errno = 12
@@ -42,6 +43,7 @@ type info struct {
 
 var table = map[Errno]info{
 	EPERM:        {"EPERM", "operation not permitted", syscall.EPERM},
+	ENXIO:        {"ENXIO", "no such device or address", syscall.ENXIO},
 	ENOENT:       {"ENOENT", "no such file or directory", syscall.ENOENT},
 	E2BIG:        {"E2BIG", "argument list too long", syscall.E2BIG},
 	EAGAIN:       {"EAGAIN", "resource temporarily unavailable", syscall.EAGAIN},

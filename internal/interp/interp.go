@@ -5,6 +5,7 @@ package interp
 import (
 	"context"
 	"fmt"
+	"sync/atomic"
 
 	"github.com/skep-bpf/skep/internal/ir"
 	"github.com/skep-bpf/skep/internal/rt"
@@ -17,7 +18,19 @@ type Options struct {
 	// Hook, if set, is called before the first IR instruction of each BPF instruction executed. It may not change
 	// anything and may not keep regs.
 	Hook func(h HookState)
+	// Counts, if set, counts what runs.
+	Counts *Counts
 }
+
+// Counts says how often each BPF instruction ran, by its number. A program that counts runs slower; others pay nothing. Many runs can
+// count at a time.
+type Counts struct {
+	Ran   []atomic.Uint64
+	Taken []atomic.Uint64 // conditional jumps: how often of those they jumped
+}
+
+// NewCounts makes counts for a program of n instructions.
+func NewCounts(n int) *Counts { return &Counts{make([]atomic.Uint64, n), make([]atomic.Uint64, n)} }
 
 // HookState is what a Hook sees: the BPF instruction about to run, the function it is in, r0..r10, and r10 of the
 // running frame (the lowest address of its stack is Frame minus the function's stack size).

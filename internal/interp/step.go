@@ -10,7 +10,7 @@ import (
 
 // loop executes until the entry function returns or the run ends with an error.
 func (m *machine) loop() {
-	if m.bounded || m.code.opt.Hook != nil {
+	if m.bounded || m.code.opt.Hook != nil || m.code.opt.Counts != nil {
 		m.watched()
 		return
 	}
@@ -30,7 +30,7 @@ func (m *machine) loop() {
 	}
 }
 
-// watched is loop with a budget or a hook.
+// watched is loop with a budget, a hook or counts.
 func (m *machine) watched() {
 	hook := m.code.opt.Hook
 	last := int32(-1)
@@ -42,11 +42,12 @@ func (m *machine) watched() {
 				return
 			}
 		}
-		if hook != nil && in.Flag&ir.FlagInside == 0 && (in.PC != last || in.Op == ir.Yield) {
+		counts := m.code.opt.Counts // a tail call changes the code
+		if (hook != nil || counts != nil) && in.Flag&ir.FlagInside == 0 && (in.PC != last || in.Op == ir.Yield) {
 			if last = in.PC; in.Op == ir.Yield {
 				last = -1 // the instruction behind it is what the state belongs to
 			} else {
-				hook(HookState{PC: int(in.PC), Func: m.fn, Depth: m.depth, Regs: &m.regs, Frame: m.regs[10]})
+				m.seen(hook, counts, in)
 			}
 		}
 		if in.Op == ir.Exit {
@@ -60,6 +61,19 @@ func (m *machine) watched() {
 			last = -1
 		}
 		m.step(in)
+		if counts != nil && in.Op == ir.Jcc && m.pc == int(in.Off) {
+			counts.Taken[in.PC].Add(1)
+		}
+	}
+}
+
+// seen tells who watches that the BPF instruction of in is about to run.
+func (m *machine) seen(hook func(HookState), counts *Counts, in *ir.Insn) {
+	if counts != nil {
+		counts.Ran[in.PC].Add(1)
+	}
+	if hook != nil {
+		hook(HookState{PC: int(in.PC), Func: m.fn, Depth: m.depth, Regs: &m.regs, Frame: m.regs[10]})
 	}
 }
 

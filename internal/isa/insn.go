@@ -210,6 +210,15 @@ func (in Insn) IsJump32() bool { return in.Class() == ClassJMP32 }
 // IsMayGoto reports whether this is a may_goto.
 func (in Insn) IsMayGoto() bool { return in.Op == ClassJMP|JmpJCOND && in.Src == 0 }
 
+// IsConditional reports whether in is a conditional jump. may_goto is none: it has no condition of its own.
+func (in Insn) IsConditional() bool {
+	if c := in.Class(); c != ClassJMP && c != ClassJMP32 {
+		return false
+	}
+	op := in.JmpOp()
+	return op != JmpJA && op != JmpCALL && op != JmpEXIT && op != JmpJCOND
+}
+
 // IsStackArgLoad reports whether this loads an incoming stack argument in the r11 dialect.
 func (in Insn) IsStackArgLoad() bool {
 	return in.Op == ClassLDX|ModeMEM|SizeDW && in.Src == RParams && in.Off > 0 && in.Off%8 == 0

@@ -145,7 +145,10 @@ func (l *lowerer) jmp(in isa.Insn) {
 	case verifier.BranchAlways:
 		o = ir.Insn{Op: ir.Jmp, Off: o.Off}
 	case verifier.BranchNever:
-		return
+		if !l.env.Exact {
+			return
+		}
+		o = ir.Insn{Op: ir.Jmp, Off: int32(l.pc + 1)} // so that something runs for it
 	}
 	l.emit(o)
 }

@@ -54,6 +54,8 @@ type Env struct {
 	Memory func(addr uint64, p []byte) bool
 	// Clock is the time of bpf_ktime_get_ns and its kin, and of timers; nil means the host's clocks.
 	Clock Clock
+	// Random gives the numbers of bpf_get_prandom_u32; nil means the host's.
+	Random func() uint32
 	// Printk receives the lines of bpf_trace_printk; nil discards them.
 	Printk func(line string)
 	// Errors receives the errors of runs that nobody waits for: of callbacks of timers and work queues.

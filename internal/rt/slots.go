@@ -15,6 +15,7 @@ var slots struct {
 	runs    []*Run
 	free    []atomic.Uint64 // bit set: slot is free
 	waiters atomic.Int64
+	choosy  atomic.Int64 // of the waiters: those who want one slot and no other
 	mu      sync.Mutex
 	cond    *sync.Cond
 }
@@ -44,9 +45,19 @@ func Acquire() *Run {
 }
 
 // AcquireContext is Acquire that gives up with ctx's error when ctx ends before a slot is free.
-func AcquireContext(ctx context.Context) (*Run, error) {
+func AcquireContext(ctx context.Context) (*Run, error) { return acquire(ctx, tryAcquire) }
+
+// AcquireCPU is AcquireContext for slot number cpu and no other.
+func AcquireCPU(ctx context.Context, cpu int) (*Run, error) {
+	slots.choosy.Add(1) // before the first look, so that a Release which that look misses wakes all
+	defer slots.choosy.Add(-1)
+	return acquire(ctx, func() *Run { return tryAcquireCPU(cpu) })
+}
+
+// acquire waits until try finds a slot.
+func acquire(ctx context.Context, try func() *Run) (*Run, error) {
 	slots.once.Do(initSlots)
-	if r := tryAcquire(); r != nil {
+	if r := try(); r != nil {
 		return r, nil
 	}
 	slots.waiters.Add(1)
@@ -60,11 +71,11 @@ func AcquireContext(ctx context.Context) (*Run, error) {
 	slots.mu.Lock()
 	defer slots.mu.Unlock()
 	for {
-		if r := tryAcquire(); r != nil {
+		if r := try(); r != nil {
 			return r, nil
 		}
 		if err := ctx.Err(); err != nil {
-			slots.cond.Signal() // the wake-up may have been for a slot, which is another's now
+			wake() // the wake-up may have been for a slot, which is another's now
 			return nil, err
 		}
 		slots.cond.Wait()
@@ -86,6 +97,30 @@ func tryAcquire() *Run {
 	return nil
 }
 
+// tryAcquireCPU takes slot number cpu if it is free.
+func tryAcquireCPU(cpu int) *Run {
+	free, bit := &slots.free[cpu/64], uint64(1)<<(cpu%64)
+	for {
+		m := free.Load()
+		if m&bit == 0 {
+			return nil
+		}
+		if free.CompareAndSwap(m, m&^bit) {
+			return slots.runs[cpu]
+		}
+	}
+}
+
+// wake has somebody look again who can use a slot that is free: one of the waiters, or all if some want a slot of their own. The caller
+// holds the lock.
+func wake() {
+	if slots.choosy.Load() != 0 {
+		slots.cond.Broadcast()
+	} else {
+		slots.cond.Signal()
+	}
+}
+
 // Release gives the slot back. A nested Run needs no release, but may get one.
 func (r *Run) Release() {
 	r.clear()
@@ -96,7 +131,7 @@ func (r *Run) Release() {
 	slots.free[r.CPU/64].Or(1 << (r.CPU % 64))
 	if slots.waiters.Load() != 0 {
 		slots.mu.Lock()
-		slots.cond.Signal()
+		wake()
 		slots.mu.Unlock()
 	}
 }
