@@ -20,6 +20,7 @@ build v4 counter.c counter_v4.o
 build v4 alu_v4.c alu_v4.o
 build v3 ../cmd/skep/demo/demo.c ../cmd/skep/demo/demo.o
 build v3 ../cmd/skep/testdata/contexts.c ../cmd/skep/testdata/contexts.o
+build v3 ../skeptest/testdata/cases.c ../skeptest/testdata/cases.o
 build v3 ../internal/object/testdata/structops.c ../internal/object/testdata/structops.o
 for f in timercache ratelimit liveupgrade balancer slowopen; do
 	build v3 ../examples/$f/bpf/$f.c ../examples/$f/bpf/$f.o

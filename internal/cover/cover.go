@@ -1,8 +1,9 @@
 // Package cover says which lines of C ran: it maps counts of BPF instructions to source positions by the line records of BTF and
 // writes them as a profile of Go's cover tool. It knows nothing of how instructions are counted.
 //
-// A block of the profile is what one line record stands for: it begins at the record's line and column and ends where the next record of
-// that line begins, or with the line. An instruction belongs to the last record at or before it. A block counts as often as that of its
+// A block of the profile is what one line record stands for: it begins at the record's line and column, which is often an operator in the
+// middle of a statement, so the first of a line begins with the line's text; and ends where the next record of that line begins, or with
+// the line. An instruction belongs to the last record at or before it. A block counts as often as that of its
 // instructions which ran most often in a program, in all programs together: the compiler may have spread a block over several places
 // (unrolled loops, inlined functions), so that a sum would count one passage several times.
 package cover
@@ -38,6 +39,7 @@ func (a pos) compare(b pos) int {
 // block is a block of a profile.
 type block struct {
 	pos
+	text  uint32 // column where the line's text begins
 	end   uint32 // column behind it
 	count uint64
 }
@@ -63,13 +65,10 @@ func (p *Program) each(f func(pc int, l *program.Line)) {
 }
 
 // posOf is where a record's block begins: at its column, or without one where the line's text does.
-func posOf(l *program.Line) pos {
-	column := l.Column
-	if column == 0 {
-		column = uint32(len(l.Text)-len(strings.TrimLeft(l.Text, " \t"))) + 1
-	}
-	return pos{l.File, l.Number, column}
-}
+func posOf(l *program.Line) pos { return pos{l.File, l.Number, cmp.Or(l.Column, textColumn(l))} }
+
+// textColumn is where a line's text begins.
+func textColumn(l *program.Line) uint32 { return uint32(len(l.Text)-len(strings.TrimLeft(l.Text, " \t"))) + 1 }
 
 // blocks returns the blocks of programs in the order of their places.
 func blocks(programs []*Program) []block {
@@ -83,7 +82,8 @@ func blocks(programs []*Program) []block {
 			at := posOf(l)
 			most[at] = max(most[at], p.Ran[pc])
 			if all[at] == nil {
-				all[at] = &block{pos: at, end: max(uint32(len(strings.TrimRight(l.Text, " \t\r\n")))+1, at.column+1)}
+				end := max(uint32(len(strings.TrimRight(l.Text, " \t\r\n")))+1, at.column+1)
+				all[at] = &block{pos: at, text: min(textColumn(l), at.column), end: end}
 			}
 		})
 		for at, n := range most {
@@ -92,10 +92,13 @@ func blocks(programs []*Program) []block {
 	}
 	var out []block
 	for _, at := range slices.SortedFunc(maps.Keys(all), pos.compare) {
+		b := *all[at]
 		if n := len(out) - 1; n >= 0 && out[n].file == at.file && out[n].line == at.line {
 			out[n].end = at.column
+		} else {
+			b.column = b.text
 		}
-		out = append(out, *all[at])
+		out = append(out, b)
 	}
 	return out
 }
