@@ -68,7 +68,9 @@ func (p *Program) each(f func(pc int, l *program.Line)) {
 func posOf(l *program.Line) pos { return pos{l.File, l.Number, cmp.Or(l.Column, textColumn(l))} }
 
 // textColumn is where a line's text begins.
-func textColumn(l *program.Line) uint32 { return uint32(len(l.Text)-len(strings.TrimLeft(l.Text, " \t"))) + 1 }
+func textColumn(l *program.Line) uint32 {
+	return uint32(len(l.Text)-len(strings.TrimLeft(l.Text, " \t"))) + 1
+}
 
 // blocks returns the blocks of programs in the order of their places.
 func blocks(programs []*Program) []block {
