@@ -61,11 +61,20 @@ func (p *profile) write() (table string, err error) {
 	return functionTable(p.coverage, p.path), nil
 }
 
-// source finds the file that the compiler named: as it is, from where an object is, or by its last part beside an object. What is found
-// gets an absolute path, which the cover tool finds from everywhere.
+// source finds the file that the compiler named: by its whole name or by the last parts of it, from the working directory or from where an
+// object is. What is found gets an absolute path, which the cover tool finds from everywhere.
 func (p *profile) source(name string) string {
-	for _, dir := range append([]string{"."}, p.dirs...) {
-		for _, file := range []string{name, filepath.Join(dir, name), filepath.Join(dir, filepath.Base(name))} {
+	parts := strings.Split(filepath.ToSlash(name), "/")
+	for i := range parts {
+		rest := filepath.Join(parts[i:]...)
+		if i == 0 {
+			rest = name
+		}
+		for _, dir := range append([]string{"."}, p.dirs...) {
+			file := rest
+			if !filepath.IsAbs(file) {
+				file = filepath.Join(dir, rest)
+			}
 			if info, err := os.Stat(file); err == nil && info.Mode().IsRegular() {
 				if abs, err := filepath.Abs(file); err == nil {
 					return abs

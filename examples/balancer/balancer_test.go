@@ -5,14 +5,17 @@ package balancer
 import (
 	"bytes"
 	_ "embed"
-	"encoding/binary"
 	"fmt"
+	"net"
 	"net/netip"
 	"testing"
 
 	"github.com/cilium/ebpf"
+	"github.com/gopacket/gopacket"
+	"github.com/gopacket/gopacket/layers"
 
 	"github.com/skep-bpf/skep"
+	"github.com/skep-bpf/skep/skeptest"
 )
 
 //go:embed bpf/balancer.o
@@ -34,213 +37,166 @@ type (
 	}
 )
 
-const (
-	drop, pass, tx = 1, 2, 3 // XDP_DROP, XDP_PASS, XDP_TX
-	tcp, udp       = 6, 17
-)
-
-// lb is the balancer on one engine.
-type lb struct {
-	t       *testing.T
-	coll    *skep.Collection
-	program *skep.Program
+var suite = skeptest.Suite{
+	Object:  object,
+	Engines: []skep.Engine{skep.EngineAuto, skep.EngineInterpreter},
 }
 
-// each runs f on every engine.
-func each(t *testing.T, f func(t *testing.T, l *lb)) {
-	for _, e := range []skep.Engine{skep.EngineAuto, skep.EngineInterpreter} {
-		t.Run(e.String(), func(t *testing.T) {
-			spec, err := skep.LoadCollectionSpecFromReader(bytes.NewReader(object))
-			if err != nil {
-				t.Fatal(err)
-			}
-			coll, err := skep.NewCollectionWithOptions(spec, skep.Options{Engine: e})
-			if err != nil {
-				t.Fatalf("%+v", err)
-			}
-			t.Cleanup(coll.Close)
-			l := &lb{t, coll, coll.Programs["balancer"]}
-			for proto, name := range map[uint32]string{tcp: "tcp", udp: "udp"} {
-				l.put("protocols", proto, coll.Programs[name])
-			}
-			f(t, l)
-		})
+// packet is an Ethernet frame of TCP, UDP or, for other protocols, of neither; change is called before it is made.
+func packet(proto layers.IPProtocol, dst string, port uint16, change func(eth *layers.Ethernet, ip *layers.IPv4)) []byte {
+	eth := &layers.Ethernet{DstMAC: net.HardwareAddr{2, 0, 0, 0, 0, 0xff}, SrcMAC: net.HardwareAddr{2, 0, 0, 0, 0, 1}, EthernetType: layers.EthernetTypeIPv4}
+	ip := &layers.IPv4{Version: 4, TTL: 64, Protocol: proto, SrcIP: net.IP{192, 0, 2, 1}, DstIP: net.ParseIP(dst).To4()}
+	if change != nil {
+		change(eth, ip)
+	}
+	parts := []gopacket.SerializableLayer{eth, ip}
+	switch proto {
+	case layers.IPProtocolTCP:
+		l4 := &layers.TCP{SrcPort: 1, DstPort: layers.TCPPort(port)}
+		_ = l4.SetNetworkLayerForChecksum(ip)
+		parts = append(parts, l4)
+	case layers.IPProtocolUDP:
+		l4 := &layers.UDP{SrcPort: 1, DstPort: layers.UDPPort(port)}
+		_ = l4.SetNetworkLayerForChecksum(ip)
+		parts = append(parts, l4)
+	}
+	b := gopacket.NewSerializeBuffer()
+	parts = append(parts, gopacket.Payload("skep test, of an odd length, which checksums have to bear"))
+	if err := gopacket.SerializeLayers(b, gopacket.SerializeOptions{FixLengths: true, ComputeChecksums: true}, parts...); err != nil {
+		panic(err)
+	}
+	return b.Bytes()
+}
+
+// to says that a packet goes to a backend: from the balancer's own address.
+func to(id, n byte) func(*layers.Ethernet, *layers.IPv4) {
+	return func(eth *layers.Ethernet, _ *layers.IPv4) {
+		eth.SrcMAC, eth.DstMAC = eth.DstMAC, net.HardwareAddr{2, 0, 0, 0, id, n}
 	}
 }
 
-func (l *lb) put(m string, key, value any) {
-	l.t.Helper()
-	if err := l.coll.Maps[m].Put(key, value); err != nil {
-		l.t.Fatalf("%s: %v", m, err)
-	}
-}
-
-// service makes a service of addresses with so many backends, 10.0.ID.N to port 80 + N, or to the same if that is 0.
-func (l *lb) service(id uint32, addrs string, n int, port uint16) *skep.Map {
-	l.t.Helper()
-	p := netip.MustParsePrefix(addrs)
-	inner, err := skep.NewMap(&ebpf.MapSpec{Type: ebpf.Array, KeySize: 4, ValueSize: 24, MaxEntries: 16})
-	if err != nil {
-		l.t.Fatal(err)
-	}
-	l.t.Cleanup(func() { inner.Close() })
+// backends are so many of a service, 10.0.ID.N; to port and following ones, or to the same if that is 0.
+func backends(id byte, n int, port uint16) (all []ebpf.MapKV) {
 	for i := range n {
-		b := backend{Addr: [4]byte{10, 0, byte(id), byte(i + 1)}, MAC: [6]byte{2, 0, 0, 0, byte(id), byte(i)}}
+		b := backend{Addr: [4]byte{10, 0, id, byte(i + 1)}, MAC: [6]byte{2, 0, 0, 0, id, byte(i)}}
 		if port != 0 {
-			binary.BigEndian.PutUint16(b.Port[:], port+uint16(i))
+			b.Port = [2]byte{byte((port + uint16(i)) >> 8), byte(port + uint16(i))}
 		}
-		if err := inner.Put(uint32(i), b); err != nil {
-			l.t.Fatal(err)
-		}
+		all = append(all, ebpf.MapKV{Key: i, Value: b})
 	}
-	l.put("backends", id, inner)
-	l.put("services", prefix{uint32(p.Bits()), p.Addr().As4()}, service{id, uint32(n)})
-	return inner
+	return all
 }
 
-// packet is an IPv4 packet with correct checksums, whose source port is from.
-func packet(proto byte, dst string, from uint16) []byte {
-	p := make([]byte, 14+20+20+9) // an odd length, which checksums have to bear
-	copy(p, "\x02\x00\x00\x00\x00\xff\x02\x00\x00\x00\x00\x01\x08\x00")
-	ip := p[14:]
-	ip[0], ip[8], ip[9] = 0x45, 64, proto
-	binary.BigEndian.PutUint16(ip[2:], uint16(len(ip)))
-	copy(ip[12:], []byte{192, 0, 2, 1})
-	a := netip.MustParseAddr(dst).As4()
-	copy(ip[16:], a[:])
-	binary.BigEndian.PutUint16(ip[10:], ^sum(ip[:20], 0))
-	l4 := ip[20:]
-	binary.BigEndian.PutUint16(l4, from)
-	binary.BigEndian.PutUint16(l4[2:], 443)
-	copy(l4[20:], "skep test")
-	at := 16
-	if proto == udp {
-		at = 6
-		binary.BigEndian.PutUint16(l4[4:], uint16(len(l4)))
-	}
-	binary.BigEndian.PutUint16(l4[at:], ^l4sum(ip))
-	return p
+// network is the key of a service's addresses.
+func network(s string) prefix {
+	p := netip.MustParsePrefix(s)
+	return prefix{uint32(p.Bits()), p.Addr().As4()}
 }
 
-// sum adds up b as an Internet checksum does.
-func sum(b []byte, start uint32) uint16 {
-	s := start
-	for i := 0; i < len(b); i += 2 {
-		s += uint32(b[i]) << 8
-		if i+1 < len(b) {
-			s += uint32(b[i+1])
-		}
-	}
-	for s>>16 != 0 {
-		s = s&0xffff + s>>16
-	}
-	return uint16(s)
+const tcp, udp, icmp = layers.IPProtocolTCP, layers.IPProtocolUDP, layers.IPProtocolICMPv4
+
+var protocols = []ebpf.MapKV{{Key: 6, Value: "tcp"}, {Key: 17, Value: "udp"}}
+
+// config is two services, and a third whose backends are not there.
+var config = skeptest.Maps{
+	"protocols": protocols,
+	"services": {
+		{Key: network("198.51.100.0/24"), Value: service{1, 1}},
+		{Key: network("198.51.100.7/32"), Value: service{2, 1}},
+		{Key: network("11.0.0.0/8"), Value: service{9, 1}},
+	},
+	"backends": {{Key: 1, Value: backends(1, 1, 0)}, {Key: 2, Value: backends(2, 1, 8080)}},
 }
 
-// l4sum adds up what a TCP or UDP checksum covers: 0xffff if the checksum is in it and right.
-func l4sum(ip []byte) uint16 {
-	l4 := ip[20:]
-	return sum(l4, uint32(sum(ip[12:20], uint32(ip[9])+uint32(len(l4)))))
-}
-
-// send runs a packet and checks that what comes out is in order.
-func (l *lb) send(p []byte) (verdict uint32, out []byte) {
-	l.t.Helper()
-	verdict, out, err := l.program.Test(p)
-	if err != nil {
-		l.t.Fatal(err)
-	}
-	if ip := out[14:]; verdict == tx && (sum(ip[:20], 0) != 0xffff || l4sum(ip) != 0xffff) {
-		l.t.Errorf("checksums are wrong: %#x, %#x", sum(ip[:20], 0), l4sum(ip))
-	}
-	return verdict, out
-}
-
-// TestCases: what comes in, what goes out.
+// TestCases: what comes in, what goes out, checksums included.
 func TestCases(t *testing.T) {
-	each(t, func(t *testing.T, l *lb) {
-		l.service(1, "198.51.100.0/24", 1, 0)
-		l.service(2, "198.51.100.7/32", 1, 8080)
-		l.put("services", prefix{8, [4]byte{11}}, service{9, 1}) // whose backends are not there
-		fragment := packet(tcp, "198.51.100.1", 1)
-		fragment[14+6] = 0x20
-		options := packet(tcp, "198.51.100.1", 1)
-		options[14] = 0x46
-		ipv6 := packet(tcp, "198.51.100.1", 1)
-		ipv6[12], ipv6[13] = 0x86, 0xdd
-		for _, c := range []struct {
-			name    string
-			in      []byte
-			verdict uint32
-			addr    string // of what comes out
-			port    uint16
-		}{
-			{"TCP to a service", packet(tcp, "198.51.100.1", 1), tx, "10.0.1.1", 443},
-			{"UDP to a service", packet(udp, "198.51.100.255", 1), tx, "10.0.1.1", 443},
-			{"the longest prefix counts, another port", packet(tcp, "198.51.100.7", 1), tx, "10.0.2.1", 8080},
-			{"nobody's address", packet(tcp, "203.0.113.1", 1), pass, "203.0.113.1", 443},
-			{"a service without backends", packet(tcp, "11.1.1.1", 1), pass, "11.1.1.1", 443},
-			{"ICMP", packet(1, "198.51.100.1", 1), pass, "198.51.100.1", 443},
-			{"a fragment", fragment, pass, "198.51.100.1", 443},
-			{"IP options", options, pass, "198.51.100.1", 443},
-			{"IPv6", ipv6, pass, "198.51.100.1", 443},
-		} {
-			verdict, out := l.send(c.in)
-			ip := out[14:]
-			if got := netip.AddrFrom4([4]byte(ip[16:20])).String(); verdict != c.verdict || got != c.addr || binary.BigEndian.Uint16(ip[22:]) != c.port {
-				t.Errorf("%s: %d, to %s:%d; want %d, to %s:%d", c.name, verdict, got, binary.BigEndian.Uint16(ip[22:]), c.verdict, c.addr, c.port)
-			}
-			if c.verdict == pass && !bytes.Equal(out, c.in) {
-				t.Errorf("%s: changed", c.name)
-			}
-		}
-		if verdict, _ := l.send(packet(tcp, "198.51.100.1", 1)[:14+20+4]); verdict != drop {
-			t.Errorf("a packet cut short: %d", verdict)
-		}
-	})
+	forwarded := []skeptest.Case{
+		{Name: "TCP to a service", Packet: packet(tcp, "198.51.100.1", 443, nil), WantPacket: packet(tcp, "10.0.1.1", 443, to(1, 0))},
+		{Name: "UDP to a service", Packet: packet(udp, "198.51.100.255", 443, nil), WantPacket: packet(udp, "10.0.1.1", 443, to(1, 0))},
+		{
+			Name: "the longest prefix counts, another port", Packet: packet(tcp, "198.51.100.7", 443, nil), WantPacket: packet(tcp, "10.0.2.1", 8080, to(2, 0)),
+		},
+	}
+	passed := []skeptest.Case{
+		{Name: "nobody's address", Packet: packet(tcp, "203.0.113.1", 443, nil)},
+		{Name: "a service without backends", Packet: packet(tcp, "11.1.1.1", 443, nil)},
+		{Name: "ICMP", Packet: packet(icmp, "198.51.100.1", 0, nil)},
+		{Name: "a fragment", Packet: packet(tcp, "198.51.100.1", 443, func(_ *layers.Ethernet, ip *layers.IPv4) { ip.Flags = layers.IPv4MoreFragments })},
+		{Name: "IP options", Packet: packet(tcp, "198.51.100.1", 443, func(_ *layers.Ethernet, ip *layers.IPv4) {
+			ip.Options = []layers.IPv4Option{{OptionType: 1}}
+		})},
+		{Name: "IPv6", Packet: packet(tcp, "198.51.100.1", 443, func(eth *layers.Ethernet, _ *layers.IPv4) { eth.EthernetType = layers.EthernetTypeIPv6 })},
+	}
+	cases := []skeptest.Case{{Name: "cut short", Packet: packet(tcp, "198.51.100.1", 443, nil)[:14+20+4], Want: skeptest.XDPDrop}}
+	for _, c := range forwarded {
+		c.Want = skeptest.XDPTx
+		cases = append(cases, c)
+	}
+	for _, c := range passed {
+		c.Want, c.WantPacket = skeptest.XDPPass, c.Packet
+		cases = append(cases, c)
+	}
+	for i := range cases {
+		cases[i].Program, cases[i].MapsBefore = "balancer", config
+	}
+	suite.Run(t, cases)
 }
 
 // TestConnectionsStay: a connection always meets the same backend, and many connections meet them all.
 func TestConnectionsStay(t *testing.T) {
-	each(t, func(t *testing.T, l *lb) {
-		inner := l.service(3, "198.51.100.0/24", 4, 0)
-		met := map[string]int{}
-		for port := range uint16(400) {
-			_, first := l.send(packet(tcp, "198.51.100.1", 1000+port))
-			_, again := l.send(packet(tcp, "198.51.100.1", 1000+port))
-			if !bytes.Equal(first, again) {
-				t.Fatalf("port %d: not the same backend", port)
+	const n = 4
+	maps := skeptest.Maps{
+		"protocols": protocols,
+		"services":  {{Key: network("198.51.100.0/24"), Value: service{3, n}}}, "backends": {{Key: 3, Value: backends(3, n, 0)}},
+	}
+	suite.Run(t, []skeptest.Case{{Name: "400 connections", Program: "balancer", MapsBefore: maps, AnyReturn: true, Check: func(c *skep.Collection, _ skep.RunResult) error {
+		met := map[byte]uint64{}
+		p := packet(udp, "198.51.100.1", 443, nil)
+		for port := range 400 {
+			p[34], p[35], p[40], p[41] = byte(port>>8), byte(port), 0, 0 // the port it comes from; no checksum
+			_, first, err := c.Programs["balancer"].Test(p)
+			if err != nil {
+				return err
 			}
-			met[fmt.Sprint(netip.AddrFrom4([4]byte(first[14+16:])))]++
+			if _, again, err := c.Programs["balancer"].Test(p); err != nil || !bytes.Equal(first, again) {
+				return fmt.Errorf("port %d: not the same backend, %v", port, err)
+			}
+			met[first[14+19]-1] += 2
 		}
-		if len(met) != 4 {
-			t.Errorf("backends met: %v", met)
+		var inner *skep.Map
+		if err := c.Maps["backends"].Lookup(uint32(3), &inner); err != nil {
+			return err
 		}
-		total := uint64(0)
-		for i := range uint32(4) {
+		defer inner.Close()
+		for i := range uint32(n) {
 			var b backend
-			if err := inner.Lookup(i, &b); err != nil {
-				t.Fatal(err)
+			if err := inner.Lookup(i, &b); err != nil || b.Packets < 100 || b.Packets != met[byte(i)] {
+				return fmt.Errorf("backend %d counted %d packets, %v: %v", i, b.Packets, err, met)
 			}
-			if share := int(b.Packets); share < 100 || share != 2*met[fmt.Sprint(netip.AddrFrom4(b.Addr))] {
-				t.Errorf("backend %d counted %d packets: %v", i, share, met)
-			}
-			total += b.Packets
 		}
-		if total != 800 {
-			t.Errorf("%d packets counted", total)
-		}
-	})
+		return nil
+	}}})
 }
 
-// TestReplaced: a service's backends are replaced at once, by another map.
+// TestReplaced: a service's backends are replaced at once, by another map, whose counters begin anew.
 func TestReplaced(t *testing.T) {
-	each(t, func(t *testing.T, l *lb) {
-		l.service(4, "198.51.100.0/24", 2, 0)
-		l.send(packet(udp, "198.51.100.1", 5))
-		l.service(4, "198.51.100.0/24", 1, 9000)
-		if _, out := l.send(packet(udp, "198.51.100.1", 5)); binary.BigEndian.Uint16(out[14+22:]) != 9000 {
-			t.Errorf("still the old ones: % x", out[14:])
-		}
-	})
+	counted := func(all []ebpf.MapKV) []ebpf.MapKV {
+		b := all[0].Value.(backend)
+		b.Packets = 1
+		return []ebpf.MapKV{{Key: 0, Value: b}}
+	}
+	in := packet(udp, "198.51.100.1", 443, nil)
+	suite.Run(t, []skeptest.Case{{
+		Name: "replaced", Program: "balancer", Packet: in, Want: skeptest.XDPTx, WantPacket: packet(udp, "10.0.4.1", 443, to(4, 0)),
+		MapsBefore: skeptest.Maps{
+			"protocols": protocols,
+			"services":  {{Key: network("198.51.100.0/24"), Value: service{4, 1}}}, "backends": {{Key: 4, Value: backends(4, 1, 0)}},
+		},
+		MapsAfter: skeptest.Maps{"backends": {{Key: 4, Value: counted(backends(4, 1, 0))}}},
+		Then: []skeptest.Case{{
+			Packet: in, Want: skeptest.XDPTx, WantPacket: packet(udp, "10.0.4.1", 9000, to(4, 0)),
+			MapsBefore: skeptest.Maps{"backends": {{Key: 4, Value: backends(4, 1, 9000)}}},
+			MapsAfter:  skeptest.Maps{"backends": {{Key: 4, Value: counted(backends(4, 1, 9000))}}},
+		}},
+	}})
 }

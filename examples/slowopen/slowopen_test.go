@@ -3,20 +3,18 @@
 package slowopen
 
 import (
-	"bytes"
-	"context"
 	_ "embed"
-	"encoding/binary"
 	"errors"
+	"fmt"
 	"os"
 	"testing"
 	"time"
 
 	"github.com/cilium/ebpf"
-	"github.com/google/go-cmp/cmp"
 
 	"github.com/skep-bpf/skep"
 	"github.com/skep-bpf/skep/ringbuf"
+	"github.com/skep-bpf/skep/skeptest"
 )
 
 //go:embed bpf/slowopen.o
@@ -35,107 +33,68 @@ type regs struct {
 	R15, R14, R13, R12, BP, BX, R11, R10, R9, R8, AX, CX, DX, SI, DI, OrigAX, IP, CS, Flags, SP, SS uint64
 }
 
-// tracer is the program, with a clock that the test steps.
-type tracer struct {
-	t     *testing.T
-	clock *skep.FakeClock
-	coll  *skep.Collection
+var suite = skeptest.Suite{
+	Object:  object,
+	Load:    skep.Options{Arch: "amd64"},
+	Engines: []skep.Engine{skep.EngineAuto, skep.EngineInterpreter},
 }
 
-// each runs f on every engine.
-func each(t *testing.T, threshold time.Duration, f func(t *testing.T, tr *tracer)) {
-	for _, e := range []skep.Engine{skep.EngineAuto, skep.EngineInterpreter} {
-		t.Run(e.String(), func(t *testing.T) {
-			spec, err := skep.LoadCollectionSpecFromReader(bytes.NewReader(object))
-			if err != nil {
-				t.Fatal(err)
-			}
-			if err := spec.Variables["threshold"].Set(uint64(threshold)); err != nil {
-				t.Fatal(err)
-			}
-			coll, err := skep.NewCollectionWithOptions(spec, skep.Options{Engine: e, Arch: "amd64"})
-			if err != nil {
-				t.Fatalf("%+v", err)
-			}
-			t.Cleanup(coll.Close)
-			f(t, &tracer{t, skep.NewFakeClock(1e9), coll})
-		})
-	}
-}
-
-// probe runs a probe in a task.
-func (tr *tracer) probe(name string, pid, tid uint32, comm string, r regs) {
-	tr.t.Helper()
-	env := skep.Env{TGID: pid, PID: tid, Comm: comm, Clock: tr.clock}
-	if _, err := tr.coll.Programs[name].RunAs(context.Background(), env, &ebpf.RunOptions{Context: r}); err != nil {
-		tr.t.Fatal(err)
-	}
-}
-
-// events reads what is in the ring buffer.
-func (tr *tracer) events() (all []event) {
-	tr.t.Helper()
-	r, err := ringbuf.NewReader(tr.coll.Maps["events"])
-	if err != nil {
-		tr.t.Fatal(err)
-	}
-	defer r.Close()
-	r.SetDeadline(time.Now())
-	for {
-		rec, err := r.Read()
-		if errors.Is(err, os.ErrDeadlineExceeded) {
-			return all
-		}
-		if err != nil {
-			tr.t.Fatal(err)
-		}
-		var e event
-		if err := binary.Read(bytes.NewReader(rec.RawSample), binary.LittleEndian, &e); err != nil {
-			tr.t.Fatal(err)
-		}
-		all = append(all, e)
-	}
+// probe is a step: a probe is hit in a task, some time after the step before.
+func probe(name string, after time.Duration, pid, tid uint32, comm string, r regs) skeptest.Case {
+	return skeptest.Case{Program: name, Advance: after, Env: skep.Env{TGID: pid, PID: tid, Comm: comm}, Context: r}
 }
 
 func comm(s string) (c [16]byte) { copy(c[:], s); return c }
 
 // TestSlowOnesAreReported: two tasks at the same time, one fast and one slow; and one that was there before the probes.
 func TestSlowOnesAreReported(t *testing.T) {
-	each(t, time.Millisecond, func(t *testing.T, tr *tracer) {
-		tr.probe("leave", 7, 7, "before", regs{AX: 3})
-		tr.probe("enter", 100, 101, "slow one", regs{})
-		tr.clock.Advance(300 * time.Microsecond)
-		tr.probe("enter", 200, 200, "fast", regs{})
-		tr.clock.Advance(100 * time.Microsecond)
-		tr.probe("leave", 200, 200, "fast", regs{AX: 4})
-		tr.clock.Advance(2 * time.Millisecond)
-		failed := int64(-2) // ENOENT
-		tr.probe("leave", 100, 101, "slow one", regs{AX: uint64(failed)})
-		want := []event{{PID: 100, TID: 101, Duration: 2_400_000, Result: -2, Comm: comm("slow one")}}
-		if d := cmp.Diff(want, tr.events()); d != "" {
-			t.Error(d)
-		}
-		var key, start uint64
-		if tr.coll.Maps["starts"].Iterate().Next(&key, &start) {
-			t.Errorf("a task is left: %#x", key)
-		}
-	})
+	failed := int64(-2) // ENOENT
+	c := probe("leave", 0, 7, 7, "before", regs{AX: 3})
+	c.Name, c.Consts = "three tasks", map[string]any{"threshold": uint64(time.Millisecond)}
+	c.Then = []skeptest.Case{
+		probe("enter", 0, 100, 101, "slow one", regs{}),
+		probe("enter", 300*time.Microsecond, 200, 200, "fast", regs{}),
+		probe("leave", 100*time.Microsecond, 200, 200, "fast", regs{AX: 4}),
+		probe("leave", 2*time.Millisecond, 100, 101, "slow one", regs{AX: uint64(failed)}),
+	}
+	c.Then[3].MapsAfter = skeptest.Maps{
+		"events": {{Value: event{PID: 100, TID: 101, Duration: 2_400_000, Result: -2, Comm: comm("slow one")}}},
+		"starts": {}, // no task is left
+	}
+	suite.Run(t, []skeptest.Case{c})
 }
 
 // TestFullRing: events that find no room are counted.
 func TestFullRing(t *testing.T) {
-	each(t, 0, func(t *testing.T, tr *tracer) {
-		const calls = 2000
-		for tid := range uint32(calls) {
-			tr.probe("enter", 1, tid, "many", regs{})
-			tr.probe("leave", 1, tid, "many", regs{})
+	const calls = 2000
+	c := probe("leave", 0, 1, 1, "before", regs{})
+	c.Name, c.Consts = "many", map[string]any{"threshold": 0}
+	c.Check = func(c *skep.Collection, _ skep.RunResult) error {
+		for range calls {
+			for _, name := range []string{"enter", "leave"} {
+				if _, err := c.Programs[name].Run(&ebpf.RunOptions{Context: regs{}}); err != nil {
+					return err
+				}
+			}
 		}
 		var lost uint64
-		if err := tr.coll.Variables["lost"].Get(&lost); err != nil {
-			t.Fatal(err)
+		if err := c.Variables["lost"].Get(&lost); err != nil {
+			return err
 		}
-		if n := len(tr.events()); n == 0 || lost == 0 || n+int(lost) != calls {
-			t.Errorf("%d events, %d lost, of %d", n, lost, calls)
+		r, err := ringbuf.NewReader(c.Maps["events"])
+		if err != nil {
+			return err
 		}
-	})
+		defer r.Close()
+		r.SetDeadline(time.Now())
+		n := 0
+		for ; err == nil; n++ {
+			_, err = r.Read()
+		}
+		if n--; !errors.Is(err, os.ErrDeadlineExceeded) || n == 0 || lost == 0 || n+int(lost) != calls {
+			return fmt.Errorf("%d events, %d lost, of %d; %v", n, lost, calls, err)
+		}
+		return nil
+	}
+	suite.Run(t, []skeptest.Case{c})
 }
