@@ -144,7 +144,7 @@ func TestCoverageOfCalls(t *testing.T) {
 		}
 		text := profile(t, &cov, "count", filepath.Base)
 		for line, want := range c.lines {
-			m := regexp.MustCompile(`(?m)^` + c.file + `\.c:` + line + `\..* 1 (\d+)$`).FindAllStringSubmatch(text, -1)
+			m := regexp.MustCompile(`(?m)^`+c.file+`\.c:`+line+`\..* 1 (\d+)$`).FindAllStringSubmatch(text, -1)
 			if len(m) == 0 || slices.ContainsFunc(m, func(m []string) bool { return m[1] != want }) {
 				t.Errorf("%s: line %s: %q, want count %s", c.prog, line, m, want)
 			}
