@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/bits"
 	"reflect"
+	"slices"
 
 	"github.com/cilium/ebpf/btf"
 
@@ -58,6 +59,8 @@ func encodeAny(v any) ([]byte, error) {
 		return nil, fmt.Errorf("%T has no fixed size: write uint32(%d), say", v, v)
 	case string:
 		return []byte(v), nil
+	case *typed:
+		return slices.Clone(v.bytes), nil
 	case nil:
 		return nil, errors.New("nil has no bytes")
 	}
@@ -76,6 +79,9 @@ func typeOf(t btf.Type, v any, size int) btf.Type {
 	}
 	if v == nil {
 		return nil
+	}
+	if v, ok := v.(*typed); ok && fits(v.typ) {
+		return v.typ
 	}
 	if g, _ := goType(reflect.TypeOf(v), 0); g != nil && fits(g) {
 		return g

@@ -106,6 +106,18 @@ func (s *Suite) Check(c Case) (err error) {
 	return nil
 }
 
+// WriteProfile writes the file of CoverProfile as it is now, which Run does by itself at its end, and returns a table of how much of each
+// function ran. It fails if there is no such file.
+func (s *Suite) WriteProfile() (table string, err error) {
+	if err := s.init(); err != nil {
+		return "", err
+	}
+	if s.profile == nil {
+		return "", errors.New("skeptest: the suite has no CoverProfile")
+	}
+	return s.profile.write()
+}
+
 // Failure is what a case found different.
 type Failure struct {
 	// Diffs are the differences, each of a line or several.

@@ -82,6 +82,11 @@ func (e *env) oneFile(fs *flag.FlagSet, args []string) (file string, spec *ebpf.
 	if !ok {
 		return "", nil, code, false
 	}
+	return e.loadOne(files)
+}
+
+// loadOne loads the object of a verb that takes one; ok is false if the verb is done with exit code code.
+func (e *env) loadOne(files []string) (file string, spec *ebpf.CollectionSpec, code int, ok bool) {
 	if len(files) != 1 {
 		return "", nil, e.usageError("one file is needed"), false
 	}

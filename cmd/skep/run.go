@@ -18,8 +18,9 @@ import (
 )
 
 var runVerb = &verb{
-	name: "run", args: "FILE -prog NAME [-type SECTION] [-data HEX|@FILE|@FILE.pcap] [-ctx HEX] [-repeat N] [-engine jit|interp|kernel] [-maps] [-json] [-perf-map]",
-	short: "run a program on a packet or context",
+	name: "run", args: "FILE -prog NAME [-type SECTION] [-data HEX|@FILE|@FILE.pcap] [-ctx HEX] [-repeat N] [-engine jit|interp|kernel] [-maps] [-json] [-perf-map]\n" +
+		"       skep run CASES.txtar... [-run REGEXP] [-engine jit|interp] [-coverprofile FILE] [-json]",
+	short: "run a program on a packet or context, or on cases",
 	help: `
 Prints the return value, the packet afterwards, and the time of one run.
   -prog NAME    the program; not needed if the file has only one
@@ -33,7 +34,25 @@ Prints the return value, the packet afterwards, and the time of one run.
   -json         print a JSON object for each packet; with -maps one more, of keys and values by map
   -perf-map     write /tmp/perf-PID.map, by which perf report names the program and its functions; needs the engine jit
 
-Exit code: 0, 1 if a program was rejected or a run failed, 2 if the file could not be loaded.
+A file that ends in .txtar has cases: packets and maps before and after, verdicts, calls of kfuncs, time. docs/skeptest.md has the
+format; package skeptest runs the same files in go test. A case that fails is shown with what differs.
+  -run REGEXP        only the cases whose names match
+  -coverprofile FILE write which lines of C ran, as a profile of go tool cover; interpreted
+  -json              print a JSON object for each case
+
+  -- suite --                                   the object that is tested
+  object prog.o
+  -- case a packet that is dropped --           a program, what it must return
+  program my_xdp
+  want XDP_DROP
+  -- packet.in --                               hexadecimal digits, or @FILE.pcap NUMBER; packet.out for the packet afterwards
+  02 00 00 00 00 01 02 00 00 00 00 02 08 00
+  -- maps.before --                             maps and variables, as in C
+  blocked[10.0.0.1] = {.since = 5}
+  -- maps.after --
+  dropped = 1
+
+Exit code: 0, 1 if a program was rejected, a run failed or a case did, 2 if the file could not be loaded.
 
 Examples:
   skep run prog.o -prog my_xdp -data 0011223344556677889900aa0800
@@ -41,6 +60,7 @@ Examples:
   skep run prog.o -prog my_xdp -repeat 1000000 -json
   perf record skep run prog.o -prog my_xdp -repeat 100000000 -perf-map
   sudo skep run prog.o -prog my_xdp -repeat 1000000 -engine kernel
+  skep run cases.txtar -coverprofile c.cov && go tool cover -html c.cov
 `,
 }
 
@@ -59,6 +79,7 @@ type runArgs struct {
 	prog, engine, data, ctx string
 	repeat                  uint
 	maps, json, perfMap     bool
+	run, coverProfile       string // of cases
 }
 
 func runRun(e *env, args []string) int {
@@ -73,7 +94,22 @@ func runRun(e *env, args []string) int {
 	fs.BoolVar(&a.json, "json", false, "")
 	fs.BoolVar(&a.perfMap, "perf-map", false, "")
 	typ := typeFlag(fs)
-	file, spec, code, ok := e.oneFile(fs, args)
+	fs.StringVar(&a.run, "run", "", "")
+	fs.StringVar(&a.coverProfile, "coverprofile", "", "")
+	files, code, ok := e.parse(fs, args)
+	if !ok {
+		return code
+	}
+	if areArchives(files) {
+		if err := only(fs, "files of cases", "run", "coverprofile", "engine", "json"); err != nil {
+			return e.usageError("%v", err)
+		}
+		return e.runCases(files, &a)
+	}
+	if a.run != "" || a.coverProfile != "" {
+		return e.usageError("-run and -coverprofile are for files of cases (.txtar)")
+	}
+	file, spec, code, ok := e.loadOne(files)
 	if !ok {
 		return code
 	}

@@ -145,10 +145,10 @@ func (p *Parser) value(t btf.Type, b []byte, depth int) error {
 func function(name, arg string, b []byte) error {
 	switch name {
 	case "hex":
-		v, err := hex.DecodeString(strings.Join(strings.Fields(strings.ReplaceAll(arg, ":", " ")), ""))
+		v, err := hexBytes(arg)
 		switch {
 		case err != nil:
-			return fmt.Errorf("hex(%s): not pairs of hexadecimal digits", arg)
+			return err
 		case len(v) != len(b):
 			return fmt.Errorf("hex(%s): %d bytes where %d should be", arg, len(v), len(b))
 		}
@@ -170,6 +170,35 @@ func function(name, arg string, b []byte) error {
 		return nil
 	}
 	return fmt.Errorf("there is no %s(...); use hex(...) or be(...)", name)
+}
+
+// Hex reads hex(...) of any length.
+func (p *Parser) Hex() ([]byte, error) {
+	p.Peek()
+	at := p.pos
+	w, err := p.Word()
+	if err != nil {
+		return nil, err
+	}
+	arg, end, ok := strings.Cut(p.text[p.pos:], ")")
+	if w != "hex" || !strings.HasPrefix(arg, "(") || !ok {
+		return nil, p.errorf(at, "only hex(...) can be here, the type is not known")
+	}
+	p.pos = len(p.text) - len(end)
+	b, err := hexBytes(arg[1:])
+	if err != nil {
+		return nil, p.errorf(at, "%v", err)
+	}
+	return b, nil
+}
+
+// hexBytes reads what is in hex(...).
+func hexBytes(arg string) ([]byte, error) {
+	b, err := hex.DecodeString(strings.Join(strings.Fields(strings.ReplaceAll(arg, ":", " ")), ""))
+	if err != nil {
+		return nil, fmt.Errorf("hex(%s): not pairs of hexadecimal digits", arg)
+	}
+	return b, nil
 }
 
 // quoted reads "text" into an array of bytes.
