@@ -1,5 +1,7 @@
 package skeptest
 
+//lint:file-ignore ST1005 errors begin with the name of a field of Case or Suite
+
 import (
 	"context"
 	"errors"
