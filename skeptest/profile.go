@@ -95,7 +95,7 @@ func functionTable(c *skep.Coverage, path string) string {
 		if f.Name != f.Program {
 			name += "/" + f.Name
 		}
-		fmt.Fprintf(&b, "  %-32s %s:%d\t%5.1f%% of %d, %d of %d\n", name, filepath.Base(f.File), f.Line, percent(f.Covered, f.Blocks), f.Blocks, f.Taken,
+		fmt.Fprintf(&b, "  %-32s %-24s %5.1f%% of %d, %d of %d\n", name, fmt.Sprintf("%s:%d", filepath.Base(f.File), f.Line), percent(f.Covered, f.Blocks), f.Blocks, f.Taken,
 			f.Directions)
 		blocks, covered = blocks+f.Blocks, covered+f.Covered
 	}

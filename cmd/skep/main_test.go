@@ -38,10 +38,14 @@ func startable(t *testing.T) string {
 	return self
 }
 
-// TestScripts runs the command as users do. Scripts find the fixtures in $OBJ.
+// TestScripts runs the command as users do. Scripts find the fixtures in $OBJ and $DATA.
 func TestScripts(t *testing.T) {
 	startable(t)
 	obj, err := filepath.Abs("../../testdata")
+	if err != nil {
+		t.Fatal(err)
+	}
+	data, err := filepath.Abs("testdata")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -49,6 +53,7 @@ func TestScripts(t *testing.T) {
 		Dir: "testdata/script",
 		Setup: func(e *testscript.Env) error {
 			e.Setenv("OBJ", obj)
+			e.Setenv("DATA", data)
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){"takeperfmap": takePerfMap},
